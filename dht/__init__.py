@@ -1,0 +1,1 @@
+"""The Rookery DHT protocol: no sockets, files, clocks or global randomness in here."""

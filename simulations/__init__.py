@@ -1,0 +1,1 @@
+"""Large networks of the same protocol code, run on a virtual clock."""
