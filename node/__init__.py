@@ -1,1 +1,1 @@
-"""The headless node: adapters for all I/O, the protocols that run over links, the API and the command line."""
+"""The headless node: adapters for all I/O, the protocols over links, the API and the command line."""
