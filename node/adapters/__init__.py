@@ -1,0 +1,1 @@
+"""The only input and output of a node: sockets, files, databases, WebRTC."""

@@ -1,0 +1,1 @@
+"""Protocols between nodes: bytes and the time in, bytes, deadlines and events out. No input or output in here."""
