@@ -1,0 +1,124 @@
+"""The set-up on machines that lack something: it says what to install, in one go, and changes nothing."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="not on this platform: make and sh are for POSIX")
+
+# A machine's commands that the script may count on: POSIX, all in Debian's essential packages.
+BASIC_COMMANDS = ("cat", "dirname", "find", "id", "mkdir", "rm", "sh", "tail")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """A folder with the project's set-up and a `bin` with the basic commands, but no Python."""
+    (tmp_path / "packaging").mkdir()
+    for name in ("pyproject.toml", "requirements-dev.lock", "packaging/setup.sh"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "bin").mkdir()
+    for command in BASIC_COMMANDS:
+        found = shutil.which(command)
+        assert found, f"this machine has no {command}"
+        (tmp_path / "bin" / command).symlink_to(found)
+    return tmp_path
+
+
+def give_python(machine: Path, name: str, body: str) -> None:
+    """Put an interpreter on the machine's path: a script that refuses what `body` says, else this very Python."""
+    script = machine / "bin" / name
+    script.write_text(f'#!/bin/sh\n{body}\nexec "{sys.executable}" "$@"\n')
+    script.chmod(0o755)
+
+
+def set_up(machine: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the set-up as on a machine where it may not install anything by itself."""
+    return subprocess.run(
+        [machine / "packaging/setup.sh"],
+        env={"PATH": str(machine / "bin"), "HOME": str(machine), "ROOKERY_NO_APT": "1", **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+NO_VENV = 'case "$*" in *"import ensurepip"*|"-m pip "*|"-m virtualenv "*) exit 1;; esac'
+TOO_OLD = 'case "$*" in *version_info*) exit 1;; esac'
+
+
+def test_without_python_it_says_what_to_install(machine: Path) -> None:
+    done = set_up(machine)
+    assert done.returncode == 2
+    assert "no complete Python 3.11 or newer" in done.stderr
+    assert "sudo apt-get install python3 python3-venv" in done.stderr
+    assert not (machine / ".venv").exists()
+
+
+def test_an_old_python_is_passed_over_for_a_newer_one(machine: Path) -> None:
+    give_python(machine, "python3", TOO_OLD)
+    give_python(machine, "python3.12", NO_VENV)
+    done = set_up(machine)
+    assert done.returncode == 2
+    assert f"{machine}/bin/python3.12 has neither ensurepip nor pip" in done.stderr
+
+
+def test_only_an_old_python_is_no_python(machine: Path) -> None:
+    give_python(machine, "python3", TOO_OLD)
+    done = set_up(machine)
+    assert done.returncode == 2
+    assert "no complete Python 3.11 or newer" in done.stderr
+
+
+def test_without_venv_and_pip_it_says_what_to_install(machine: Path) -> None:
+    give_python(machine, "python3", NO_VENV)
+    done = set_up(machine)
+    assert done.returncode == 2
+    assert "sudo apt-get install" in done.stderr and "-venv" in done.stderr
+    assert not (machine / ".venv").exists()
+
+
+def test_a_wrongly_named_python_is_refused_by_name(machine: Path) -> None:
+    give_python(machine, "python3", "")
+    done = set_up(machine, ROOKERY_PYTHON="/nowhere/python")
+    assert done.returncode == 2
+    assert "ROOKERY_PYTHON is '/nowhere/python'" in done.stderr
+
+
+def test_a_finished_set_up_is_left_alone(machine: Path) -> None:
+    binary = machine / ".venv" / "bin"
+    binary.mkdir(parents=True)
+    (binary / "python").symlink_to(sys.executable)
+    stamp = machine / ".venv" / ".installed"
+    stamp.write_text(f"{machine}\n")
+    before = stamp.stat().st_mtime_ns
+    done = set_up(machine)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert stamp.stat().st_mtime_ns == before
+
+
+def test_a_set_up_older_than_the_lock_is_done_again(machine: Path) -> None:
+    """The pip of this venv notes what it is asked for, so nothing is installed by the test itself."""
+    binary = machine / ".venv" / "bin"
+    binary.mkdir(parents=True)
+    asked = machine / "asked"
+    (binary / "python").write_text(
+        f'#!/bin/sh\ncase "$*" in "-m pip install"*) echo "$*" >>"{asked}"; exit 0;; esac\n'
+        f'exec "{sys.executable}" "$@"\n'
+    )
+    (binary / "python").chmod(0o755)
+    stamp = machine / ".venv" / ".installed"
+    stamp.write_text(f"{machine}\n")
+    os.utime(stamp, (0, 0))
+    done = set_up(machine)
+    assert done.returncode == 0, done.stderr
+    lock, project = asked.read_text().splitlines()
+    assert "--require-hashes -r requirements-dev.lock" in lock
+    assert "--no-deps -e ." in project
+    assert stamp.stat().st_mtime > 0
