@@ -31,8 +31,9 @@ def machine(tmp_path: Path) -> Path:
 
 
 def give_python(machine: Path, name: str, body: str) -> None:
-    """Put an interpreter on the machine's path: a script that refuses what `body` says, else this very Python."""
+    """Put an interpreter on the machine: a script that does what `body` says, else it is this very Python."""
     script = machine / "bin" / name
+    script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(f'#!/bin/sh\n{body}\nexec "{sys.executable}" "$@"\n')
     script.chmod(0o755)
 
@@ -92,9 +93,7 @@ def test_a_wrongly_named_python_is_refused_by_name(machine: Path) -> None:
 
 
 def test_a_finished_set_up_is_left_alone(machine: Path) -> None:
-    binary = machine / ".venv" / "bin"
-    binary.mkdir(parents=True)
-    (binary / "python").symlink_to(sys.executable)
+    give_python(machine, "../.venv/bin/python", "")
     stamp = machine / ".venv" / ".installed"
     stamp.write_text(f"{machine}\n")
     before = stamp.stat().st_mtime_ns
@@ -105,14 +104,9 @@ def test_a_finished_set_up_is_left_alone(machine: Path) -> None:
 
 def test_a_set_up_older_than_the_lock_is_done_again(machine: Path) -> None:
     """The pip of this venv notes what it is asked for, so nothing is installed by the test itself."""
-    binary = machine / ".venv" / "bin"
-    binary.mkdir(parents=True)
     asked = machine / "asked"
-    (binary / "python").write_text(
-        f'#!/bin/sh\ncase "$*" in "-m pip install"*) echo "$*" >>"{asked}"; exit 0;; esac\n'
-        f'exec "{sys.executable}" "$@"\n'
-    )
-    (binary / "python").chmod(0o755)
+    note = f'case "$*" in "-m pip install"*) echo "$*" >>"{asked}"; exit 0;; esac'
+    give_python(machine, "../.venv/bin/python", note)
     stamp = machine / ".venv" / ".installed"
     stamp.write_text(f"{machine}\n")
     os.utime(stamp, (0, 0))
@@ -122,3 +116,16 @@ def test_a_set_up_older_than_the_lock_is_done_again(machine: Path) -> None:
     assert "--require-hashes -r requirements-dev.lock" in lock
     assert "--no-deps -e ." in project
     assert stamp.stat().st_mtime > 0
+
+
+def test_a_copied_folder_is_set_up_again(machine: Path) -> None:
+    """Scripts and links in a virtual environment name the folder it was made in."""
+    asked = machine / "asked"
+    note = f'case "$*" in "-m pip install"*) echo "$*" >>"{asked}"; exit 0;; esac'
+    give_python(machine, "../.venv/bin/python", note)
+    stamp = machine / ".venv" / ".installed"
+    stamp.write_text("/somewhere/else\n")
+    done = set_up(machine)
+    assert done.returncode == 0, done.stderr
+    assert len(asked.read_text().splitlines()) == 2
+    assert stamp.read_text() == f"{machine}\n"
