@@ -1,0 +1,143 @@
+"""One five-verb engine on one address: no asyncio, no task, no transport object.
+
+Decides when an engine is called: for each datagram, at its one deadline, and for each command; after every call
+it is drained the same way. Refuses to know what kind of engine it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from heapq import heappush
+from typing import Any, Generic, Protocol, TypeVar
+
+from simulations.errors import SimulationError
+from simulations.hops import Address
+from simulations.network import Network
+
+MOST_TIMERS_AT_ONCE = 10_000
+"""Times an engine may ask to be called at one and the same instant before it is taken for stuck. UNSOURCED"""
+
+
+class Engine(Protocol):
+    """The five verbs: a protocol without I/O."""
+
+    def receive_datagram(self, data: bytes, addr: Address, now: float) -> object:
+        """Take a datagram in."""
+        ...
+
+    def datagrams_to_send(self, now: float) -> Iterable[tuple[bytes, Address]]:
+        """Hand out what is to be sent, once."""
+        ...
+
+    def next_timer(self) -> float | None:
+        """Say when `handle_timer` wants to be called, in Unix seconds."""
+        ...
+
+    def handle_timer(self, now: float) -> object:
+        """Do what is due."""
+        ...
+
+    def next_event(self) -> object | None:
+        """Hand out the next thing to report, once."""
+        ...
+
+
+E = TypeVar("E", bound=Engine)
+R = TypeVar("R")
+
+
+def _ignore(host: SimHost[Any], event: object) -> None:
+    """Take no notice of an event."""
+
+
+class SimHost(Generic[E]):
+    """An engine attached to an address of the network, until `detach`."""
+
+    __slots__ = ("_armed", "_endpoint", "_instant", "_network", "_on_timer", "_queue", "_repeats", "engine", "on_event")
+
+    def __init__(
+        self,
+        network: Network,
+        address: Address,
+        engine: E,
+        on_event: Callable[[SimHost[E], Any], object] = _ignore,
+    ) -> None:
+        """`on_event(host, event)` is called for each event of the engine, at the instant it happens."""
+        self._network = network
+        self._queue = network.queue
+        self.engine = engine
+        self.on_event = on_event
+        # The deadline of the one heap entry that counts. Entries made superfluous by an earlier deadline stay in
+        # the heap and are recognised by not being this one: cheaper than taking them out.
+        self._armed = math.inf
+        self._instant = -math.inf
+        self._repeats = 0
+        self._on_timer = self._timer_fired
+        self._endpoint = network.bind(address, self._receive)
+        self._drain(self._queue.now)
+
+    @property
+    def address(self) -> Address:
+        """Where the engine is bound."""
+        return self._endpoint.address
+
+    def command(self, call: Callable[[E, float], R]) -> R:
+        """Run `call(engine, now)` as a user of the engine would, and send what comes of it."""
+        now = self._queue.now
+        result = call(self.engine, now)
+        self._drain(now)
+        return result
+
+    def detach(self) -> None:
+        """Take the engine off the network: it is never called again."""
+        self._network.unbind(self._endpoint)
+        self._armed = -math.inf
+
+    def _receive(self, data: bytes, src: Address) -> None:
+        now = self._queue.now
+        try:
+            self.engine.receive_datagram(data, src, now)
+            self._drain(now)
+        except Exception as error:
+            error.add_note(f"while {self.address} took in {len(data)} bytes from {src} at {now:.6f}")
+            raise
+
+    def _drain(self, now: float) -> None:
+        engine = self.engine
+        send, endpoint = self._network.send, self._endpoint
+        for data, addr in engine.datagrams_to_send(now):
+            send(endpoint, addr, data)
+        timer = engine.next_timer()
+        if timer is not None and timer < self._armed:
+            queue = self._queue
+            self._armed = timer = max(timer, now)
+            heappush(queue.heap, (timer, queue.next_number(), self._on_timer, timer, None, None))
+        while (event := engine.next_event()) is not None:
+            self.on_event(self, event)
+
+    def _timer_fired(self, when: float, _a: object, _b: object) -> None:
+        if when != self._armed:
+            return
+        host = self._endpoint.host
+        if host.state:
+            host.postpone(lambda: self._timer_fired(when, None, None))
+            return
+        self._armed = math.inf
+        now = self._queue.now
+        due = self.engine.next_timer()
+        if due is not None and due <= now:
+            self._watch(now)
+            self.engine.handle_timer(now)
+        self._drain(now)
+
+    def _watch(self, now: float) -> None:
+        # An engine whose deadline does not move on when it is handled would stop the clock for ever.
+        if now != self._instant:
+            self._instant, self._repeats = now, 0
+        self._repeats += 1
+        if self._repeats > MOST_TIMERS_AT_ONCE:
+            raise SimulationError(
+                f"the engine at {self.address} asked for its timer {self._repeats} times at {now:.6f}: "
+                "handle_timer must move next_timer on"
+            )
