@@ -3,7 +3,6 @@
 MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 STAMP := .venv/.installed
-CODE := node dht bootstrap simulations tests packaging
 
 # A folder that was moved or copied has scripts and links that point to the old place.
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
@@ -25,8 +24,8 @@ test-all: $(STAMP) ## every test, the slow ones too
 	@$(PYTHON) -m pytest -q
 
 check: $(STAMP) ## style, format and types
-	@$(PYTHON) -m ruff check $(CODE)
-	@$(PYTHON) -m ruff format --check $(CODE)
+	@$(PYTHON) -m ruff check
+	@$(PYTHON) -m ruff format --check --quiet
 	@$(PYTHON) -m mypy
 
 # A measurement may rightly take longer than any test.
@@ -39,7 +38,7 @@ lock: $(STAMP) ## write the lock files anew from pyproject.toml
 clean: ## remove whatever make and the tools made
 	@rm -rf .venv .make .benchmarks build dist htmlcov .coverage .coverage.* \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache
-	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml requirements-dev.lock packaging/setup.sh
 	@packaging/setup.sh

@@ -9,7 +9,7 @@
 # ROOKERY_PYTHON names the interpreter to use; ROOKERY_NO_APT=1 forbids apt-get.
 set -eu
 
-root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 cd "$root"
 venv=.venv
 stamp=$venv/.installed

@@ -1,10 +1,12 @@
 """The project's metadata, its lock files and what a built wheel holds agree with each other."""
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,34 @@ def test_every_dependency_is_pinned_to_a_version_it_allows(lock: str, extras: tu
         assert versions, f"{requirement.name} is not in {lock}: run `make lock`"
         wrong = [version for version in versions if Version(version) not in requirement.specifier]
         assert not wrong, f"{lock} pins {requirement.name} to {wrong}, against {requirement}: run `make lock`"
+
+
+def imported_modules(folder: str) -> set[str]:
+    """The top-level names of all modules that the Python files below a folder import."""
+    modules = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for found in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+            if isinstance(found, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in found.names}
+            elif isinstance(found, ast.ImportFrom) and found.module and not found.level:
+                modules.add(found.module.split(".")[0])
+    return modules
+
+
+@pytest.mark.parametrize(
+    ("folder", "extras"), [*((package, ("speed",)) for package in PACKAGES), ("tests", ("speed", "dev", "fuzz"))]
+)
+def test_whatever_is_imported_is_declared(folder: str, extras: tuple[str, ...]) -> None:
+    """A package that comes only along with another one goes away with that one's next release."""
+    declared = {canonicalize_name(requirement.name) for requirement in wanted(*extras)}
+    holders = packages_distributions()
+    ours = {*PACKAGES, "tests", *sys.stdlib_module_names}
+    undeclared = {
+        module: holders.get(module)
+        for module in imported_modules(folder) - ours
+        if not {canonicalize_name(name) for name in holders.get(module, [module])} & declared
+    }
+    assert not undeclared, f"{folder} imports what pyproject.toml does not ask for: {undeclared}"
 
 
 def test_both_locks_pin_the_same_versions() -> None:

@@ -19,6 +19,7 @@ BASIC_COMMANDS = ("cat", "dirname", "find", "id", "mkdir", "rm", "sh", "tail")
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
     """A folder with the project's set-up and a `bin` with the basic commands, but no Python."""
+    tmp_path = tmp_path.resolve()
     (tmp_path / "packaging").mkdir()
     for name in ("pyproject.toml", "requirements-dev.lock", "packaging/setup.sh"):
         shutil.copy(ROOT / name, tmp_path / name)
