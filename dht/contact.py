@@ -21,6 +21,8 @@ Address = tuple[str, int]
 PACKED_V4: Final = KEY_BYTES + 4 + 2
 PACKED_V6: Final = KEY_BYTES + 16 + 2
 
+_BROADCAST: Final = ipaddress.IPv4Address("255.255.255.255")
+
 
 class Contact(Node):  # type: ignore[misc]  # the package is untyped
     """A DHT node that we may talk to: X25519 key (32 bytes), address; the id follows from both."""
@@ -68,12 +70,19 @@ def unpack_address(packed: bytes) -> Address:
     return str(ipaddress.ip_address(packed[:-2])), int.from_bytes(packed[-2:], "big")
 
 
+def is_one_host(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether `ip` names one host, by its only name: not multicast, unspecified, broadcast, or IPv4 written as IPv6."""
+    if ip.is_multicast or ip.is_unspecified or ip == _BROADCAST:
+        return False
+    return getattr(ip, "ipv4_mapped", None) is None and getattr(ip, "scope_id", None) is None
+
+
 @lru_cache(maxsize=16384)  # UNSOURCED: about 8 MB at most; a look-up meets the same contacts in twenty replies
 def unpack_contact(packed: bytes) -> Contact | None:
     """Read one packed contact; None when nothing can be reached there (port 0, multicast, unspecified address)."""
     ip = ipaddress.ip_address(packed[KEY_BYTES:-2])
     port = int.from_bytes(packed[-2:], "big")
-    if port == 0 or ip.is_multicast or ip.is_unspecified or getattr(ip, "ipv4_mapped", None):
+    if port == 0 or not is_one_host(ip):
         return None
     return Contact(packed[:KEY_BYTES], (str(ip), port))
 
@@ -112,9 +121,12 @@ def parse_contact(text: str) -> Contact:
     if not at or key is None:
         raise LocalError(f"{text!r} is not a contact: expected KEY@HOST:PORT, where KEY has 52 characters")
     try:
-        host_text = str(ipaddress.ip_address(host.strip("[]")))
+        ip = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
         raise LocalError(f"{text!r} is not a contact: {host!r} is not an IP address") from None
-    if not colon or not port_text.isascii() or not port_text.isdigit() or not 0 < int(port_text) < 65536:
+    if not is_one_host(ip):
+        raise LocalError(f"{text!r} is not a contact: {host!r} is not the address of one host")
+    digits = port_text.isascii() and port_text.isdigit() and len(port_text) <= 5
+    if not colon or not digits or not 0 < int(port_text) < 65536:
         raise LocalError(f"{text!r} is not a contact: {port_text!r} is not a port (1-65535)")
-    return Contact(key, (host_text, int(port_text)))
+    return Contact(key, (str(ip), int(port_text)))

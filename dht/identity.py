@@ -56,6 +56,17 @@ _SMALL_ORDER_Y: Final = frozenset(
 )
 """y coordinates of the eight points of small order (Chalkias et al. 2020, table 1)."""
 
+EXEMPT_NETWORKS: Final = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8"),
+        *("::1/128", "fc00::/7", "fe80::/10"),
+    )
+)
+"""Networks free of the address rules: IPv4 as BEP 42 lists them, IPv6 their counterparts (RFC 4291 section 2.5.3 and
+2.5.6, RFC 4193). Python's `is_private` will not do: what it covers has changed between releases, so that two nodes
+would compute two ids for one contact, and it covers Teredo (2001::/32), whose owners could then choose any id."""
+
 _LOWER_255: Final = (1 << 255) - 1
 
 
@@ -109,7 +120,7 @@ class PublicKey:
     @classmethod
     def parse(cls, text: str) -> PublicKey:
         """Read a peer id as a person typed it. Raises `BadPeerId` with what is wrong and where."""
-        cleaned = text.strip().removeprefix("rookery:").removeprefix("pk:").lower()
+        cleaned = text.strip().lower().removeprefix("rookery:").removeprefix("pk:")
         for position, char in enumerate(cleaned):
             if char not in _VALUES:
                 guess = _LOOKALIKES.get(char)
@@ -218,7 +229,7 @@ def hash_place(domain: bytes, *parts: bytes) -> bytes:
 def is_exempt(ip: str) -> bool:
     """Whether `ip` is loopback, private or link-local, and so free of the address rules (BEP 42, "exempt")."""
     address = ipaddress.ip_address(ip)
-    return address.is_loopback or address.is_private or address.is_link_local
+    return any(address in network for network in EXEMPT_NETWORKS if network.version == address.version)
 
 
 def bep42_prefix(ip: str, r: int) -> int:

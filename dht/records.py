@@ -52,7 +52,7 @@ class Kind(IntEnum):
     IMMUTABLE = 3
     """A value whose place is the hash of its bytes."""
     TOPIC = 4
-    """An owner's announcement under a topic; many owners share one place. The salt is the 20-byte topic place."""
+    """An owner's announcement under a topic; many owners share one place. The salt is the 20-byte `topic_salt`."""
     LIST = 5
     """A pointer to a signed first-contact list."""
 
@@ -153,11 +153,13 @@ class SignedRecord:
 
 
 def place_of(kind: Kind, owner: bytes, salt: bytes, raw: bytes = b"") -> bytes:
-    """Return the 20-byte place of a record: H(owner ‖ salt), or H(bytes) of an immutable one, or the topic."""
+    """Return the 20-byte place of a record: H(owner ‖ salt), H(bytes) of an immutable one, H(salt) of a topic's."""
     if kind is Kind.IMMUTABLE:
         return hash_place(b"rookery/value", raw)
     if kind is Kind.TOPIC:
-        return salt
+        # Hashed once more: were the salt the place itself, announcements could be aimed at a peer record's place,
+        # and fill its holders with records of strangers.
+        return hash_place(b"rookery/topics", salt)
     return hash_place(b"rookery/place", bytes((kind,)), owner, salt)
 
 
@@ -171,9 +173,14 @@ def mutable_place(owner: PublicKey, salt: bytes) -> bytes:
     return place_of(Kind.MUTABLE, owner.raw, salt)
 
 
-def topic_place(name: str) -> bytes:
-    """The place where announcements under a topic's name are kept."""
+def topic_salt(name: str) -> bytes:
+    """The salt of an announcement under a topic's name: a hash, so that holders do not read the name."""
     return hash_place(b"rookery/topic", name.encode())
+
+
+def topic_place(name: str) -> bytes:
+    """The place where announcements under a topic's name are kept. Their salt is `topic_salt`, not this."""
+    return place_of(Kind.TOPIC, b"", topic_salt(name))
 
 
 def sign_record(
@@ -185,11 +192,15 @@ def sign_record(
     if kind is Kind.MUTABLE and not 1 <= len(salt) <= MAX_SALT:
         raise LocalError(f"a mutable record's salt has 1 to {MAX_SALT} bytes, not {len(salt)}")
     if kind is Kind.TOPIC and len(salt) != 20:
-        raise LocalError("a topic announcement's salt is the 20-byte place of the topic")
-    if kind in (Kind.PEER, Kind.LIST) and len(salt) > MAX_SALT:
+        raise LocalError("a topic announcement's salt is the 20-byte topic_salt of its topic")
+    if kind is Kind.PEER and salt:
+        raise LocalError("a peer record has no salt: there is one for each identity")
+    if kind is Kind.LIST and len(salt) > MAX_SALT:
         raise LocalError(f"a salt has at most {MAX_SALT} bytes, not {len(salt)}")
     if not 0 <= seq <= MAX_SEQ:
         raise LocalError(f"a sequence number lies in 0..2^63-1, not {seq}")
+    if not 0 <= expires < 2**64:
+        raise LocalError(f"an expiry is in Unix seconds, 0 or later, not {expires}")
     owner = identity.public.raw
     body = _HEAD.pack(RECORD_VERSION, kind, owner, seq, int(expires), len(salt)) + salt
     body += len(payload).to_bytes(2, "big") + payload
@@ -243,7 +254,9 @@ def _decode_signed(raw: bytes, kind: Kind) -> UnverifiedRecord:
     if kind is Kind.MUTABLE and salt_length == 0:
         raise RecordRefused(Refusal.MALFORMED, "a mutable record without a salt")
     if kind is Kind.TOPIC and salt_length != 20:
-        raise RecordRefused(Refusal.MALFORMED, "a topic announcement whose salt is no place")
+        raise RecordRefused(Refusal.MALFORMED, "a topic announcement whose salt is no topic's")
+    if kind is Kind.PEER and salt_length != 0:
+        raise RecordRefused(Refusal.MALFORMED, "a peer record with a salt")
     if seq > MAX_SEQ:
         raise RecordRefused(Refusal.MALFORMED, f"sequence number {seq} is over 2^63-1")
     start = _HEAD.size + salt_length + 2
