@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any, Generic, Protocol, TypeVar
 
-from simulations.engines import Engine, SimHost
+from node.driver import Engine
+from simulations.engines import SimHost
 from simulations.errors import BadScenario
 from simulations.hops import Address
 from simulations.network import Network
@@ -123,7 +124,10 @@ class Cluster(Generic[E]):
                 self.queue.after(delay, self._birth, node)
 
     def kill(self, which: float | Iterable[int]) -> list[int]:
-        """Kill nodes without a word: a share (0.0-1.0) of the living, chosen at random, or those named."""
+        """Kill nodes without a word: a share (0.0-1.0) of the living, chosen at random, or those named.
+
+        What is sent to them from now on is lost as `no-listener`. Their hosts stay up: another node may live there.
+        """
         if isinstance(which, (int, float)):
             if not 0 <= which <= 1:
                 raise BadScenario(f"{which!r} is no share of the nodes: expected 0.0 to 1.0, or a list of indices")
@@ -138,7 +142,6 @@ class Cluster(Generic[E]):
             node.host.detach()
             node.host = None
             node.pending.clear()
-            self.network.take_down(node.address[0])
         return victims
 
     def restart(self, index: int) -> None:
@@ -146,7 +149,6 @@ class Cluster(Generic[E]):
         node = self.nodes[index]
         if node.host is not None:
             raise BadScenario(f"node {index} is running already")
-        self.network.wake(node.address[0])
         self._birth(node)
 
     def living(self) -> list[int]:

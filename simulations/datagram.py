@@ -7,7 +7,7 @@ real socket. What becomes of a packet is the network's affair.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from simulations.hops import Address
 from simulations.network import Network
@@ -77,8 +77,7 @@ class SimDatagramTransport(asyncio.DatagramTransport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hand further datagrams to another protocol."""
-        assert isinstance(protocol, asyncio.DatagramProtocol)
-        self._protocol = protocol
+        self._protocol = cast(asyncio.DatagramProtocol, protocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Give the protocol in charge."""

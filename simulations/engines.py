@@ -7,40 +7,17 @@ it is drained the same way. Refuses to know what kind of engine it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from heapq import heappush
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
+from node.driver import Engine
 from simulations.errors import SimulationError
 from simulations.hops import Address
-from simulations.network import Network
+from simulations.network import Endpoint, Network
 
 MOST_TIMERS_AT_ONCE = 10_000
 """Times an engine may ask to be called at one and the same instant before it is taken for stuck. UNSOURCED"""
-
-
-class Engine(Protocol):
-    """The five verbs: a protocol without I/O."""
-
-    def receive_datagram(self, data: bytes, addr: Address, now: float) -> object:
-        """Take a datagram in."""
-        ...
-
-    def datagrams_to_send(self, now: float) -> Iterable[tuple[bytes, Address]]:
-        """Hand out what is to be sent, once."""
-        ...
-
-    def next_timer(self) -> float | None:
-        """Say when `handle_timer` wants to be called, in Unix seconds."""
-        ...
-
-    def handle_timer(self, now: float) -> object:
-        """Do what is due."""
-        ...
-
-    def next_event(self) -> object | None:
-        """Hand out the next thing to report, once."""
-        ...
 
 
 E = TypeVar("E", bound=Engine)
@@ -54,7 +31,18 @@ def _ignore(host: SimHost[Any], event: object) -> None:
 class SimHost(Generic[E]):
     """An engine attached to an address of the network, until `detach`."""
 
-    __slots__ = ("_armed", "_endpoint", "_instant", "_network", "_on_timer", "_queue", "_repeats", "engine", "on_event")
+    __slots__ = (
+        "_armed",
+        "_endpoint",
+        "_instant",
+        "_network",
+        "_on_timer",
+        "_probe",
+        "_queue",
+        "_repeats",
+        "engine",
+        "on_event",
+    )
 
     def __init__(
         self,
@@ -74,6 +62,7 @@ class SimHost(Generic[E]):
         self._instant = -math.inf
         self._repeats = 0
         self._on_timer = self._timer_fired
+        self._probe: Endpoint | None = None
         self._endpoint = network.bind(address, self._receive)
         self._drain(self._queue.now)
 
@@ -89,9 +78,18 @@ class SimHost(Generic[E]):
         self._drain(now)
         return result
 
+    def send_from_elsewhere(self, data: bytes, addr: Address) -> None:
+        """Send from another port of the same host: a probe whether `addr` can be reached unasked."""
+        if self._probe is None:
+            # What comes back to the probe's port is lost, as nobody reads there.
+            self._probe = self._network.bind((self.address[0], 0), lambda data, src: None)
+        self._network.send(self._probe, addr, data)
+
     def detach(self) -> None:
         """Take the engine off the network: it is never called again."""
         self._network.unbind(self._endpoint)
+        if self._probe is not None:
+            self._network.unbind(self._probe)
         self._armed = -math.inf
 
     def _receive(self, data: bytes, src: Address) -> None:

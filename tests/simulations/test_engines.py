@@ -102,6 +102,23 @@ def test_a_frozen_host_handles_its_timer_late_and_a_detached_one_never(pair):
     assert w.network.dropped == {"no-listener": 1}
 
 
+def test_a_probe_leaves_from_another_port_of_the_same_host(pair):
+    w, a, b, _ = pair
+    a.send_from_elsewhere(b"reach you?", B)
+    a.send_from_elsewhere(b"again", B)
+    w.queue.run()
+    (_, first, src, _), (_, second, again, _) = b.engine.calls
+    assert (first, second, src) == (b"reach you?", b"again", again)
+    assert src[0] == A[0] and src[1] != A[1]
+    b.send_from_elsewhere(b"an answer", src)
+    w.queue.run()
+    assert a.engine.calls == []
+    a.detach()
+    b.send_from_elsewhere(b"to the closed port", src)
+    w.queue.run()
+    assert w.network.dropped == {"no-listener": 1}
+
+
 def test_an_engine_that_never_moves_its_timer_on_is_named_not_run_for_ever(pair):
     w, a, _, _ = pair
     a.engine.after_handling = 1001.0
