@@ -64,7 +64,7 @@ LAYERS: dict[str, float] = {
     "bootstrap/page.py": 10,
     "bootstrap/operations.py": 10,
     "bootstrap/server.py": 11,
-    "bootstrap/cli.py": 12,
+    "bootstrap/cli.py": 11.5,
     # Simulations look down on all of it; nothing that is simulated may know of them.
     "simulations/errors.py": 20,
     "simulations/hops.py": 20,
