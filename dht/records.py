@@ -201,6 +201,8 @@ def sign_record(
         raise LocalError(f"a sequence number lies in 0..2^63-1, not {seq}")
     if not 0 <= expires < 2**64:
         raise LocalError(f"an expiry is in Unix seconds, 0 or later, not {expires}")
+    if len(payload) > MAX_RECORD:
+        raise LocalError(f"a value of {len(payload)} bytes is too long: a record has at most {MAX_RECORD} bytes")
     owner = identity.public.raw
     body = _HEAD.pack(RECORD_VERSION, kind, owner, seq, int(expires), len(salt)) + salt
     body += len(payload).to_bytes(2, "big") + payload
