@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from node.driver import Engine
 from simulations.engines import SimHost
-from simulations.errors import BadScenario
+from simulations.errors import BadScenario, SimulationError
 from simulations.hops import Address
 from simulations.network import Network
 from simulations.randomness import Streams
@@ -46,7 +46,7 @@ def public_address(index: int) -> Address:
 class Pending:
     """A command under way: `event` is its answer once there is one."""
 
-    __slots__ = ("answered", "event", "result", "started", "took")
+    __slots__ = ("answered", "event", "lost", "result", "started", "took")
 
     def __init__(self, started: float, answered: Callable[[Any, Any], bool]) -> None:
         self.started = started
@@ -54,6 +54,8 @@ class Pending:
         self.result: Any = None
         """What the command itself returned."""
         self.event: Any = None
+        self.lost = False
+        """Whether the node died before it answered."""
         self.took = math.nan
         """Virtual seconds from command to answer."""
 
@@ -141,6 +143,8 @@ class Cluster(Generic[E]):
                 raise BadScenario(f"node {index} is not running, so it cannot be killed")
             node.host.detach()
             node.host = None
+            for pending in node.pending:
+                pending.lost = True
             node.pending.clear()
         return victims
 
@@ -185,15 +189,17 @@ class Cluster(Generic[E]):
         """Run a command and the network until it is answered; give the event."""
         pending = self.submit(index, command, answered)
         self.wait([pending], timeout)
+        if pending.lost:
+            raise SimulationError(f"node {index} died before it answered")
         return pending.event
 
     def wait(self, pendings: Iterable[Pending], timeout: float = 60.0) -> None:
-        """Run the network until all are answered, or raise `VirtualTimeout`."""
+        """Run the network until all are answered or lost with their nodes, or raise `VirtualTimeout`."""
         # The last one looked at stays the one asked first: each event costs one look, not one look a command.
-        left = [pending for pending in pendings if not pending.done]
+        left = [pending for pending in pendings if not (pending.done or pending.lost)]
 
         def all_done() -> bool:
-            while left and left[-1].done:
+            while left and (left[-1].done or left[-1].lost):
                 left.pop()
             return not left
 

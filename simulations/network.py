@@ -8,6 +8,7 @@ what the datagrams mean or who answers them.
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from heapq import heappush
@@ -257,16 +258,17 @@ class Network:
             if verdict is not None:
                 if isinstance(verdict, Drop):
                     return self._drop(host, verdict.reason)
-                heappush(queue.heap, (now + delay + verdict, queue.next_number(), self._on_delivery, data, src, dst))
+                delay += _real_delay(verdict, fault)
+                heappush(queue.heap, (now + delay, queue.next_number(), self._on_delivery, data, src, dst))
                 return None
         if self._loss and self._chance() < self._loss:
             return self._drop(host, "loss")
         way = self._fixed
         if way is None:
-            way = self._draw(src, dst, self._latency_rng)
+            way = _real_delay(self._draw(src, dst, self._latency_rng), self._draw)
         heappush(queue.heap, (now + delay + way, queue.next_number(), self._on_delivery, data, src, dst))
         if self._duplication and self._double() < self._duplication:
-            way = self._draw(src, dst, self._latency_rng)
+            way = _real_delay(self._draw(src, dst, self._latency_rng), self._draw)
             heappush(queue.heap, (now + delay + way, queue.next_number(), self._on_delivery, data, src, dst))
         return None
 
@@ -330,7 +332,7 @@ class Network:
             passed = hop.forward(packet, self.queue.now + delay)
             if isinstance(passed, Drop):
                 return passed
-            delay += passed
+            delay += _real_delay(passed, hop)
         return delay
 
     def _drop(self, host: Host | None, reason: str) -> None:
@@ -339,6 +341,13 @@ class Network:
             if host.dropped is None:
                 host.dropped = {}
             host.dropped[reason] = host.dropped.get(reason, 0) + 1
+
+
+def _real_delay(delay: float, giver: object) -> float:
+    # One packet into the past would turn the one clock of the simulation back, one for never would end it.
+    if not 0 <= delay < math.inf:
+        raise BadScenario(f"{giver!r} gave {delay!r} as a delay: expected finite seconds from 0 up")
+    return delay
 
 
 def _probability(name: str, share: float) -> float:

@@ -1,7 +1,7 @@
 import pytest
 
 from simulations.cluster import public_address
-from simulations.errors import BadScenario, VirtualTimeout
+from simulations.errors import BadScenario, SimulationError, VirtualTimeout
 
 
 def knows(cluster, count):
@@ -77,6 +77,25 @@ def test_a_command_nobody_answers_times_out_in_virtual_time(make_cluster):
     with pytest.raises(VirtualTimeout, match="an answer to every command"):
         cluster.ask(1, lambda engine, now: engine.ping(target, now), is_pong, timeout=5.0)
     assert cluster.queue.now == began + 5.0
+
+
+def test_a_command_dies_with_its_node(make_cluster):
+    cluster = make_cluster(3)
+    cluster.start()
+    cluster.run_for(1.0)
+    target = cluster.nodes[2].address
+
+    def ping(engine, now):
+        return engine.ping(target, now)
+
+    pending = cluster.submit(1, ping, is_pong)
+    cluster.kill([1])
+    cluster.wait([pending])
+    assert (pending.lost, pending.done) == (True, False)
+    cluster.restart(1)
+    cluster.queue.after(0.001, cluster.kill, [1])
+    with pytest.raises(SimulationError, match="node 1 died before it answered"):
+        cluster.ask(1, ping, is_pong)
 
 
 def test_a_network_that_was_split_becomes_one_again(make_cluster):

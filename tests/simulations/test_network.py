@@ -212,6 +212,27 @@ def test_a_loop_of_translators_ends(wire):
     assert w.network.dropped == {"too-many-rewrites": 1}
 
 
+class Backwards:
+    def delay(self, src, dst, rng):
+        return -0.1
+
+    def forward(self, packet, now):
+        return -0.1
+
+
+def test_nothing_sends_a_packet_into_the_past(wire):
+    def give_up(w):
+        with pytest.raises(BadScenario, match=r"-0\.1 as a delay"):
+            w.network.send(w.bind(A), (B, 1), b"x")
+
+    give_up(wire(latency=Backwards()))
+    ruled, hopped = wire(), wire()
+    ruled.network.add_fault(lambda src, dst, size, now: -0.1)
+    give_up(ruled)
+    hopped.network.host(A).uplink = (Backwards(),)
+    give_up(hopped)
+
+
 @pytest.mark.parametrize("option", ["loss", "duplication"])
 def test_a_probability_beyond_one_is_refused(wire, option):
     with pytest.raises(BadScenario, match=option):
