@@ -206,7 +206,7 @@ class StreamLink:
         stats.bytes_received += len(data)
         self.mux.receive_message(data, 0.0)
         self._drain_events()
-        if self.mux.has_control:
+        if self.mux.has_output:
             self.flush_soon()
 
     def _drain_events(self) -> None:
