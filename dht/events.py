@@ -1,6 +1,6 @@
 """What the engine reports. Plain frozen data: one sentence a class, one a field; no behaviour.
 
-Operations (`join`, `find_node`, `get`, `put`, `signal`, `ping`) return a number; the event that ends one carries it as `op`.
+Operations (`join`, `find_node`, `get`, `put`, `signal`, `ping`) return a number; the event that ends one carries it.
 """
 
 from __future__ import annotations

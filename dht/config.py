@@ -1,0 +1,153 @@
+"""What an operator or a simulation may tune in the DHT. Each field has its unit and its source.
+
+What the wire fixes is in `dht.constants`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from dht.errors import BadConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DhtConfig:
+    """Tunables of one engine. Raises `BadConfig` naming the field for a value out of range."""
+
+    k: int = 20
+    """`k` of the Kademlia paper (section 2.2): bucket size, replicas of a record, width of a look-up."""
+
+    alpha: int = 10
+    """`α` of the paper (section 2.3): requests a look-up keeps in flight. The paper says 3; IPFS and libtorrent measured
+    10 and 5 as faster at equal success; requests found slow no longer count, so dead contacts do not hold it up."""
+
+    paths: int = 1
+    """`d` of S/Kademlia (section 4.4): disjoint paths of a look-up, unless the call asks for more."""
+
+    write_quorum: float = 0.75
+    """Part of the replica set that must acknowledge a put: 15 of 20."""
+
+    first_timeout: float = 0.5
+    """Seconds to wait for a peer never heard of, before any round trip was measured. BEP 5 implementations wait 2 s and
+    more; RFC 6298 starts at 1 s; over 95 % of round trips between cities are under 0.5 s (WonderNetwork 2018)."""
+
+    min_timeout: float = 0.1
+    """Floor of the retransmission time-out, seconds: RFC 6298's 1 s floor is for TCP's delayed acknowledgements."""
+
+    max_timeout: float = 3.0
+    """Ceiling of a time-out, seconds. UNSOURCED: longer than any round trip seen but on a broken path."""
+
+    min_hedge: float = 0.01
+    """Floor of the time after which a request counts as slow and another contact is asked beside it, seconds.
+    UNSOURCED: about ten scheduling quanta of a loaded machine."""
+
+    max_in_flight: int = 512
+    """Requests outstanding over all operations. Bounds sockets' buffers: 512 x 1,232 bytes are 0.6 MB."""
+
+    bucket_prefix_limit: int = 2
+    """Contacts of one /24 or /48 in a bucket and in a replica set: makes an eclipse cost networks, not addresses."""
+
+    table_prefix_limit: int = 10
+    """Contacts of one /24 or /48 in the whole table."""
+
+    max_failures: int = 2
+    """Unanswered requests in a row after which a contact is dropped. One lost datagram must not cost a contact."""
+
+    refresh_interval: float = 3600.0
+    """Seconds after which a bucket nobody looked into is refreshed (Kademlia paper, section 2.3)."""
+
+    liveness_interval: float = 900.0
+    """Seconds of silence after which a contact is questionable and asked (BEP 5: 15 minutes)."""
+
+    store_max_bytes: int = 16 * 1024 * 1024
+    """Memory for others' records, in bytes of records: bounds a flood of stores."""
+
+    store_max_records: int = 65536
+    """Number of others' records, which bounds what the per-record overhead adds to the above."""
+
+    owner_quota: int = 64
+    """Records of one owner held here. UNSOURCED: an honest owner's salts spread over all nodes."""
+
+    prefix_quota: int = 4096
+    """Records stored from one /24 or /48: one network cannot fill the store."""
+
+    topic_quota: int = 128
+    """Announcements under one topic place held here."""
+
+    token_rotation: float = 300.0
+    """Seconds a token secret is fresh; the one before is still taken, so tokens live 5-10 minutes (BEP 5)."""
+
+    rate_limit: float = 1000.0
+    """Requests a second answered to one address, sustained: at 40 µs each, one source costs 4 % of a core at most,
+    and a busy gateway's reads through a small network still fit."""
+
+    rate_burst: float = 2000.0
+    """Requests answered to one address at once before the rate counts."""
+
+    stranger_rate: float = 200.0
+    """Datagrams a second from one address under keys never met, each of which costs a scalar multiplication (32 µs)."""
+
+    verify_rate: float = 20.0
+    """Contacts a second that asked us something and are asked back, to see whether they belong into the table."""
+
+    stun_rate: float = 5.0
+    """STUN answers a second to one address: 32 bytes for 20 is the one exception to the byte rule, so it is narrow."""
+
+    homes: int = 3
+    """Home nodes that hold a forwarding entry for a peer (HyperDHT keeps 3 relays)."""
+
+    home_keepalive: float = 25.0
+    """Seconds between renewals of a forwarding entry: UDP mappings live 30 s on the strictest common NATs
+    (RFC 4787 REQ-5 asks for 120 s; many home routers give 30)."""
+
+    home_lifetime: float = 90.0
+    """Seconds a forwarding entry lives without renewal: three lost renewals."""
+
+    max_forwards: int = 4096
+    """Forwarding entries kept for others: about 1 MB."""
+
+    signal_rate: float = 5.0
+    """Signals a second forwarded to one peer: a home node must not be a way to flood it."""
+
+    signal_timeout: float = 4.0
+    """Seconds until a signal that nobody acknowledged has failed."""
+
+    repair_interval: float = 3600.0
+    """Seconds after which a holder that saw no copy of a record stored anew does it itself (paper, section 2.5)."""
+
+    dial_back_interval: float = 600.0
+    """Seconds between checks whether our port is reached from outside. UNSOURCED."""
+
+    address_votes: int = 3
+    """Distinct prefixes that must agree on our address (discv5 elects with 10 of 11; hyperdht with 3 samples)."""
+
+    clock_tolerance: float = 600.0
+    """Seconds our clock may differ from the median of those who answered before it is reported. UNSOURCED."""
+
+    answer_stun: bool = True
+    """Whether STUN binding requests on our port are answered (RFC 8489)."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool):
+                continue
+            if not value > 0:
+                raise BadConfig(field.name, value, "a number above 0")
+        for name, limit in (("k", 20), ("alpha", 64), ("paths", 16), ("homes", 8)):
+            if getattr(self, name) > limit:
+                raise BadConfig(name, getattr(self, name), f"at most {limit}")
+        if self.write_quorum > 1:
+            raise BadConfig("write_quorum", self.write_quorum, "a part of the replica set, at most 1")
+        if self.min_timeout > self.max_timeout:
+            raise BadConfig("min_timeout", self.min_timeout, f"at most max_timeout ({self.max_timeout})")
+
+    def acknowledgements(self, replicas: int) -> int:
+        """How many of `replicas` nodes must acknowledge a put."""
+        return max(1, -int(-replicas * self.write_quorum // 1)) if replicas else 0
+
+    @property
+    def read_quorum(self) -> int:
+        """Equal answers that end a read: with 15 of 20 acknowledged, any 6 holders include one that has the newest
+        (R + W > N, Gifford 1979)."""
+        return self.k - self.acknowledgements(self.k) + 1

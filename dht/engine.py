@@ -1,0 +1,435 @@
+"""The DHT engine: wires the parts to five verbs and a handful of commands.
+
+    receive_datagram(data, addr, now)   datagrams_to_send(now)   next_timer()   handle_timer(now)   next_event()
+
+It never raises for what a stranger sends: such datagrams are counted by reason and dropped. `now` is Unix seconds and
+must not go back. Tests drive it by hand, the node on asyncio, the simulator on a virtual clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from random import Random
+
+from dht.config import DhtConfig
+from dht.constants import ID_BYTES, MAX_SIGNAL
+from dht.contact import Address, Contact, pack_address, pack_contacts, unpack_contact, unpack_contacts
+from dht.errors import DecodeError, LocalError
+from dht.events import ContactAdded, ContactRemoved, Event, Mode, RecordDropped
+from dht.exchange import Exchange
+from dht.identity import IdentityKey, NodeKey, node_id
+from dht.inbox import Inbox
+from dht.limits import Tokens, source_of
+from dht.maintenance import Maintenance
+from dht.meeting import HomeKeeper, SignalOperation
+from dht.operation import Operation
+from dht.outlook import Outlook
+from dht.publish import PutWalk
+from dht.records import RecordRefused, Refusal, SignedRecord, VerdictCache, decode_record, verify_record
+from dht.requests import Pending
+from dht.responder import Asking, Responder
+from dht.routing import Offer, Table
+from dht.size import SizeEstimate
+from dht.store import Store
+from dht.walks import FindNodeWalk, GetWalk, JoinWalk, PingOperation
+from dht.wire import (
+    DialBack,
+    DownHint,
+    FindNode,
+    Get,
+    Message,
+    Nodes,
+    Ping,
+    Pong,
+    Probe,
+    Put,
+    Register,
+    Registered,
+    Request,
+    Signal,
+    Stored,
+    Value,
+)
+
+_SERVER_REPLIES = (Nodes, Value, Stored, Registered)
+"""Only servers give these answers: whoever does belongs into the table."""
+
+_CLIENT_ANSWERS = (Ping, Signal)
+"""What a client answers, too; the rest it leaves alone, so that others drop it from their tables (BEP 43)."""
+
+
+class DhtEngine:
+    """One DHT node without a socket."""
+
+    def __init__(
+        self,
+        config: DhtConfig,
+        node_key: NodeKey,
+        rng: Random,
+        now: float,
+        *,
+        network_key: bytes = b"",
+        verdicts: VerdictCache | None = None,
+    ) -> None:
+        self.config = config
+        self.node_key = node_key
+        self.own_key = node_key.public
+        self.counters: Counter[str] = Counter()
+        self.verdicts = verdicts if verdicts is not None else VerdictCache()
+        self.size = SizeEstimate()
+        self._own_id = node_id(self.own_key, "127.0.0.1")
+        self.table = Table(self._own_id, config, now)
+        self._store = Store(self._own_id, config)
+        self._events: deque[Event] = deque()
+        self._exchange = Exchange(config, node_key, rng, self.counters, network_key)
+        self.requests = self._exchange.requests
+        tokens = Tokens(rng, config.token_rotation, now)
+        self._responder = Responder(config, self._store, tokens, self.verdicts, self.emit)
+        self._inbox = Inbox(self, self._exchange, config)
+        self._maintenance = Maintenance(self, config, self._store, rng, now)
+        self._maintenance.own_place = self._own_id.to_bytes(ID_BYTES, "big")
+        self._outlook = Outlook(self, config, rng, self._on_address, self._on_mode)
+        self._homes: list[tuple[HomeKeeper, float]] = []
+        self._waiting: deque[Operation] = deque()
+        self._restored: list[Contact] = []
+        self._last_op = 0
+
+    # What there is to know
+
+    @property
+    def own_id(self) -> int:
+        """Our node id as an integer; moves when our public address does."""
+        return self._own_id
+
+    @property
+    def mode(self) -> Mode:
+        """Server or client."""
+        return self._outlook.reachability.mode
+
+    @property
+    def mode_reason(self) -> str:
+        """Why."""
+        return self._outlook.reachability.reason
+
+    @property
+    def public_address(self) -> Address | None:
+        """The endpoint the network agrees to see us at."""
+        return self._outlook.address
+
+    @property
+    def clock_offset(self) -> float | None:
+        """Median of other nodes' clocks less ours, seconds."""
+        return self._outlook.clock_offset
+
+    def contacts(self) -> list[Contact]:
+        """The routing table."""
+        return list(self.table)
+
+    def held_records(self) -> int:
+        """Records held for others."""
+        return len(self._store)
+
+    def forwards(self) -> int:
+        """Forwarding entries held for others."""
+        return self._inbox.forwards
+
+    def homes(self) -> tuple[Contact, ...]:
+        """The nodes that forward to the identities served here."""
+        return tuple(dict.fromkeys(home for keeper, _ in self._homes for home in keeper.homes))
+
+    # The five verbs
+
+    def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
+        """Take in a datagram that came from `addr`."""
+        opened = self._exchange.open(data, addr, now)
+        if opened is None:
+            return
+        key, message = opened
+        if isinstance(message, Request):
+            self._on_request(message, key, addr, len(data), now)
+        elif isinstance(message, Probe):
+            self._outlook.on_probe(key, message, now)
+        elif isinstance(message, DownHint):
+            self._on_down_hint(message, now)
+        else:
+            self._on_reply(message, key, addr, now)
+        if self._waiting:
+            self._wake(now)
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
+        """Return what is to be sent now, each datagram with its destination."""
+        return self._exchange.take_out()
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` is to be called next, Unix seconds."""
+        timers = [self._maintenance.next_timer(), *(due for _, due in self._homes)]
+        for timer in (self.requests.next_timer(), self._outlook.next_timer(), self._store.next_expiry()):
+            if timer is not None:
+                timers.append(timer)
+        return min(timers)
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due."""
+        for pending, lost in self.requests.due(now):
+            if lost:
+                self._on_silence(pending, now)
+                pending.owner.on_failure(pending, now)
+            else:
+                if pending.resend:
+                    self._exchange.resend(pending)
+                pending.owner.on_slow(pending, now)
+        self._maintenance.tick(now)
+        self._outlook.tick(now)
+        self._homes = [(keeper, keeper.tick(now) if due <= now else due) for keeper, due in self._homes]
+        for record in self._store.expire(now):
+            self.emit(RecordDropped(record.place, record.owner))
+        self._wake(now)
+
+    def next_event(self) -> Event | None:
+        """The next thing to report, or None."""
+        return self._events.popleft() if self._events else None
+
+    # Commands
+
+    def restore(self, contacts: Iterable[Contact], records: Iterable[tuple[bytes, float]], now: float) -> int:
+        """Take back what a journal kept: contacts (asked again at the next join before they count) and others' records
+        as (bytes, until when). Returns how many records held."""
+        self._restored = list(contacts)
+        kept = 0
+        for raw, expires in records:
+            try:
+                record = verify_record(decode_record(raw), now, self.verdicts)
+            except RecordRefused as error:
+                self.counters["restore_refused_" + error.refusal.name.lower()] += 1
+                continue
+            refusal, _ = self._store.put(record, now, expires=expires)
+            kept += refusal is Refusal.NONE
+        return kept
+
+    def join(self, contacts: Sequence[Contact], now: float) -> int:
+        """Get to know our neighbourhood by way of `contacts`, and of those restored. Ends with `JoinDone`."""
+        walk = JoinWalk(self, self._new_op(), self._maintenance.own_place, now, self._after_join)
+        walk.start(now, [contact for contact in (*contacts, *self._restored) if contact.key != self.own_key])
+        return walk.op
+
+    def find_node(self, target: bytes, now: float) -> int:
+        """Find the k nodes nearest to `target` (20 bytes). Ends with `FindNodeDone`."""
+        _check_place(target)
+        walk = FindNodeWalk(self, self._new_op(), target, now)
+        walk.start(now)
+        return walk.op
+
+    def get(self, place: bytes, now: float, *, quorum: int | None = None, paths: int | None = None) -> int:
+        """Read the newest record at `place` (20 bytes). Ends with `GetDone`.
+
+        `quorum`: equal answers that end it early, default `DhtConfig.read_quorum`. `paths`: disjoint ones.
+        """
+        _check_place(place)
+        quorum = self.config.read_quorum if quorum is None else quorum
+        walk = GetWalk(self, self._new_op(), place, now, quorum=quorum, paths=paths or 0)
+        walk.start(now)
+        return walk.op
+
+    def put(self, record: SignedRecord, now: float, *, expected_seq: int | None = None) -> int:
+        """Store a record of ours. Ends with `PutDone`, before which `PutAcknowledged` may come."""
+        walk = PutWalk(self, self._new_op(), record, now, expected_seq=expected_seq)
+        walk.start(now)
+        return walk.op
+
+    def ping(self, contact: Contact, now: float) -> int:
+        """Ask one node for a sign of life. Ends with `PingDone`."""
+        operation = PingOperation(self, self._new_op())
+        operation.start(contact, now)
+        return operation.op
+
+    def signal(self, recipient: bytes, blob: bytes, homes: Sequence[Contact], now: float, *, reply: bytes = b"") -> int:
+        """Hand a sealed blob to a peer by way of all its home nodes. Ends with `SignalDone`.
+
+        `recipient`: the place of an identity, or the reply handle of a signal received. `reply`: 20 random bytes under
+        which an answer may come (as `SignalReceived`), none if none is wanted.
+        """
+        _check_place(recipient)
+        if len(blob) > MAX_SIGNAL:
+            raise LocalError(f"a signal has at most {MAX_SIGNAL} bytes, not {len(blob)}")
+        if reply:
+            _check_place(reply)
+            self._inbox.expect(reply, now)
+        operation = SignalOperation(self, self._new_op(), recipient, reply, blob)
+        operation.start(homes, now)
+        return operation.op
+
+    def serve_identity(self, identity: IdentityKey, now: float) -> None:
+        """Be reachable as `identity`: keep forwarding entries (`HomesChanged`) and take signals (`SignalReceived`)."""
+        self._inbox.serve(identity)
+        self._homes.append((HomeKeeper(self, identity, now), now))
+
+    def set_mode(self, mode: Mode | None, now: float) -> None:
+        """Fix the role; None lets evidence from outside decide."""
+        self._outlook.force(mode)
+
+    def close(self, now: float) -> None:
+        """Report nothing more and ask nobody anything; what is in flight is forgotten."""
+        self._homes.clear()
+        self._waiting.clear()
+        self._events.clear()
+        self._exchange.take_out()
+
+    # What operations use (`dht.operation.Context`)
+
+    def request(
+        self,
+        contact: Contact,
+        owner: Operation,
+        kind: type[Request],
+        fields: tuple[object, ...],
+        now: float,
+        *,
+        tag: object = None,
+        resend: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Send a request whose outcome goes to `owner`."""
+        self._exchange.request(contact, owner, kind, fields, now, tag=tag, resend=resend, timeout=timeout)
+
+    def emit(self, event: Event) -> None:
+        """Report to the application."""
+        self._events.append(event)
+
+    def wait(self, operation: Operation) -> None:
+        """Call `operation.advance` again once there is room for requests."""
+        if operation not in self._waiting:
+            self._waiting.append(operation)
+
+    def named_dead(self, referrer: Contact, dead: Contact, now: float) -> None:
+        """Tell `referrer` of a contact of its that does not answer, if it is not too often."""
+        if self._maintenance.may_hint(referrer, now):
+            nodes4, nodes6 = pack_contacts([dead], len(dead.packed))
+            self._exchange.send(referrer.key, referrer.address, DownHint(self.requests.new_id(), b"", nodes4, nodes6))
+
+    def count(self, what: str) -> None:
+        """Count an occurrence."""
+        self.counters[what] += 1
+
+    # Messages
+
+    def _on_reply(self, message: Message, key: bytes, addr: Address, now: float) -> None:
+        pending = self.requests.match(message.rid, key, addr)
+        if pending is None:
+            self.counters["reply_unasked"] += 1
+            return
+        if type(message) is not pending.reply:
+            self.counters["reply_wrong_kind"] += 1
+            return
+        self.requests.finish(pending, message.token, now)
+        if isinstance(message, _SERVER_REPLIES):
+            self._offer(pending.contact, now)
+        elif isinstance(message, Pong):
+            self._outlook.on_pong(pending, message, now)
+        pending.owner.on_reply(pending, message, now)
+
+    def _on_request(self, request: Request, key: bytes, addr: Address, size: int, now: float) -> None:
+        if not self._responder.admit(source_of(addr), now):
+            self.counters["dropped_rate"] += 1
+            return
+        server = self._exchange.server
+        if not server and not isinstance(request, _CLIENT_ANSWERS):
+            self.counters["ignored_as_client"] += 1
+            return
+        asking = self._responder.asking(request, key, addr, size, now)
+        reply = self._answer(request, asking, now)
+        if reply is not None:
+            self._exchange.send(key, addr, reply)
+        if request.server and server and self.table.get(key) is None:
+            contact = _contact_of(key, addr)
+            # A public node has no business in our private network, nor a private address in a public table.
+            if contact is not None and self.table.has_room(contact):
+                self._maintenance.on_asked_by(contact, now)
+
+    def _answer(self, request: Request, asking: Asking, now: float) -> Message | None:
+        match request:
+            case FindNode():
+                return self._responder.on_find_node(request, asking, self.table)
+            case Get():
+                return self._responder.on_get(request, asking, self.table, now)
+            case Put():
+                return self._responder.on_put(request, asking, self.table, self._own_id, now)
+            case Ping():
+                return self._responder.on_ping(request, asking, now)
+            case DialBack():
+                return self._inbox.on_dial_back(request, asking, now)
+        contact = _contact_of(asking.key, asking.address)
+        if contact is None:
+            return None
+        if isinstance(request, Register):
+            return self._inbox.on_register(request, contact, asking, now)
+        if isinstance(request, Signal):
+            return self._inbox.on_signal(request, contact, asking, now, server=self._exchange.server)
+        return None
+
+    def _on_down_hint(self, message: DownHint, now: float) -> None:
+        try:
+            contacts = unpack_contacts(message.nodes4, message.nodes6)
+        except DecodeError:
+            self.counters["contacts_malformed"] += 1
+            return
+        self._maintenance.on_hint(contacts, now)
+
+    # Consequences
+
+    def _offer(self, contact: Contact, now: float) -> None:
+        outcome = self.table.offer(contact)
+        if outcome is Offer.ADDED:
+            self.emit(ContactAdded(contact))
+        elif outcome is Offer.FULL:
+            self._maintenance.on_full(contact, now)
+
+    def _on_silence(self, pending: Pending, now: float) -> None:
+        contact = pending.contact
+        self.counters["timeouts"] += 1
+        if contact not in self.table or pending.timed:
+            return
+        peer = self.requests.peer(contact.key)
+        if self._maintenance.on_silence(contact, peer.failures if peer is not None else 1, now):
+            replacement = self.table.discard(contact)
+            self.emit(ContactRemoved(contact))
+            if replacement is not None:
+                self.emit(ContactAdded(replacement))
+
+    def _after_join(self, now: float) -> None:
+        self._maintenance.after_join(now)
+        self._outlook.start_round(now)
+        for keeper, _ in self._homes:
+            keeper.look_soon(now)
+        self._homes = [(keeper, now) for keeper, _ in self._homes]
+
+    def _on_address(self, address: Address | None, now: float) -> None:
+        """Our id follows our address; what we hold stays, and repair moves it where it belongs."""
+        own_id = node_id(self.own_key, address[0]) if address else self._own_id
+        if own_id != self._own_id:
+            self._own_id = own_id
+            self.table = self.table.rebuilt(own_id, now)
+            self._store.move(own_id)
+            self._maintenance.own_place = own_id.to_bytes(ID_BYTES, "big")
+
+    def _on_mode(self, mode: Mode) -> None:
+        self._exchange.server = mode is Mode.SERVER
+
+    def _new_op(self) -> int:
+        self._last_op += 1
+        return self._last_op
+
+    def _wake(self, now: float) -> None:
+        for _ in range(len(self._waiting)):
+            if self.requests.room < self.config.alpha:
+                return
+            self._waiting.popleft().advance(now)
+
+
+def _contact_of(key: bytes, address: Address) -> Contact | None:
+    return unpack_contact(key + pack_address(address))
+
+
+def _check_place(place: bytes) -> None:
+    if len(place) != ID_BYTES:
+        raise LocalError(f"a place has {ID_BYTES} bytes, not {len(place)}")

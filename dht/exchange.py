@@ -1,0 +1,163 @@
+"""The way of a message into a datagram and back: boxes, padding, tokens, request ids, what strangers may cost.
+
+Counts and drops whatever does not open or decode; never raises for a stranger's bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+from typing import Final
+
+from dht.config import DhtConfig
+from dht.constants import HEADER_BYTES, MAC_BYTES, MAX_DATAGRAM
+from dht.contact import Address, Contact
+from dht.errors import BoxError, DecodeError
+from dht.identity import NodeKey
+from dht.limits import RateLimiter, source_of
+from dht.requests import Owner, Pending, Requests
+from dht.sealing import Sealer
+from dht.stun import binding_response, is_stun
+from dht.wire import (
+    REPLY_ROOM_FIND,
+    REPLY_ROOM_GET,
+    DialBack,
+    Dialed,
+    FindNode,
+    Get,
+    Message,
+    Nodes,
+    Ping,
+    Pong,
+    Put,
+    Register,
+    Registered,
+    Request,
+    Signal,
+    Signaled,
+    Stored,
+    Value,
+    decode_message,
+    encode_message,
+)
+
+_REPLY_OF: Final[dict[type[Request], type[Message]]] = {
+    Ping: Pong,
+    FindNode: Nodes,
+    Get: Value,
+    Put: Stored,
+    Signal: Signaled,
+    Register: Registered,
+    DialBack: Dialed,
+}
+
+_PADS: Final[dict[type[Request], bytes]] = {
+    # What the reply may have beyond the request itself: its fields are a request id, a target and a few bytes of heads.
+    Ping: bytes(48),
+    FindNode: bytes(REPLY_ROOM_FIND - 40),
+    Get: bytes(REPLY_ROOM_GET - 48),
+    DialBack: b"",
+}
+
+
+class Exchange:
+    """Seals what goes out, opens what comes in."""
+
+    def __init__(
+        self, config: DhtConfig, node_key: NodeKey, rng: Random, counters: Counter[str], network_key: bytes
+    ) -> None:
+        self.requests = Requests(config, rng)
+        self.server = False
+        """Whether requests say that we may be put into tables."""
+        self._sealer = Sealer(node_key, rng, network_key=network_key)
+        self._prefix = self._sealer.prefix
+        self._counters = counters
+        self._answer_stun = config.answer_stun
+        self._stun_limit = RateLimiter(config.stun_rate, config.stun_rate * 4)
+        self._stranger_limit = RateLimiter(config.stranger_rate, config.stranger_rate * 2)
+        self._out: list[tuple[bytes, Address]] = []
+
+    def take_out(self) -> list[tuple[bytes, Address]]:
+        """What is to be sent now; empties the queue."""
+        out, self._out = self._out, []
+        return out
+
+    def send(self, key: bytes, address: Address, message: Message) -> int:
+        """Queue a message; returns the datagram's size, 0 when the key is of small order."""
+        try:
+            data = self._sealer.seal(key, encode_message(message))
+        except BoxError:
+            self._counters["weak_node_key"] += 1
+            return 0
+        self._out.append((data, address))
+        return len(data)
+
+    def seal(self, key: bytes, message: Message) -> bytes:
+        """A datagram that somebody else sends."""
+        return self._sealer.seal(key, encode_message(message))
+
+    def request(
+        self,
+        contact: Contact,
+        owner: Owner,
+        kind: type[Request],
+        fields: tuple[object, ...],
+        now: float,
+        *,
+        tag: object = None,
+        resend: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Send a request; its outcome goes to `owner`."""
+        requests = self.requests
+        token = requests.token_for(contact.key, now)
+        if not token and kind in _PADS:
+            fields = (*fields, _PADS[kind])
+        pending = Pending(requests.new_id(), contact, _REPLY_OF[kind], owner, tag)
+        message = kind(pending.rid, token, self.server, *fields)
+        try:
+            data = self._sealer.seal(contact.key, encode_message(message))
+        except BoxError:
+            self._counters["weak_node_key"] += 1
+            requests.start(pending, b"", now, resend=False, timeout=0.0)
+            return
+        self._out.append((data, contact.address))
+        requests.start(pending, data, now, resend=resend, timeout=timeout)
+
+    def resend(self, pending: Pending) -> None:
+        """Send a slow request once more."""
+        self._counters["resent"] += 1
+        self._out.append((pending.data, pending.address))
+
+    def open(self, data: bytes, address: Address, now: float) -> tuple[bytes, Message] | None:
+        """Return the sender's node key and the message, or None for what was answered here, or counted and dropped."""
+        if data[:5] != self._prefix:
+            if is_stun(data):
+                self._on_stun(data, address, now)
+            else:
+                self._counters["dropped_foreign"] += 1
+            return None
+        if not HEADER_BYTES + MAC_BYTES < len(data) <= MAX_DATAGRAM:
+            self._counters["dropped_size"] += 1
+            return None
+        if not self._sealer.knows(data[5:37]) and not self._stranger_limit.allow(source_of(address), now):
+            self._counters["dropped_stranger_rate"] += 1
+            return None
+        try:
+            key, plain = self._sealer.open(data)
+            return key, decode_message(plain)
+        except BoxError:
+            self._counters["dropped_box"] += 1
+        except DecodeError:
+            self._counters["dropped_malformed"] += 1
+        return None
+
+    def _on_stun(self, data: bytes, address: Address, now: float) -> None:
+        response = binding_response(data, address)
+        if response is None or not self._answer_stun:
+            self._counters["dropped_stun"] += 1
+        elif not self._stun_limit.allow(source_of(address), now):
+            self._counters["dropped_stun_rate"] += 1
+        else:
+            self._counters["answered_stun"] += 1
+            self._out.append((response, address))

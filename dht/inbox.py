@@ -1,0 +1,114 @@
+"""Answers to the requests of meeting: SIGNAL, REGISTER and DIAL_BACK; and the signals that are for ourselves."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from dht.config import DhtConfig
+from dht.contact import Address, Contact
+from dht.dialback import DialBackAnswers
+from dht.events import ProbeRequested, SignalReceived
+from dht.exchange import Exchange
+from dht.forwarding import Forwarding
+from dht.identity import IdentityKey
+from dht.limits import RateLimiter, source_of
+from dht.meeting import Forward
+from dht.operation import Context
+from dht.records import Refusal, peer_place
+from dht.responder import Asking
+from dht.wire import DialBack, Dialed, Message, Probe, Register, Registered, Signal, Signaled
+
+_HANDLE_LIFETIME: Final = 60.0
+"""Seconds we take answers under a reply handle of ours. UNSOURCED: twice what home nodes keep theirs."""
+
+_MAX_HANDLES: Final = 1024
+"""Reply handles of ours remembered: more meetings than begin in a minute."""
+
+
+class Inbox:
+    """What is handed to us for somebody, ourselves included."""
+
+    def __init__(self, context: Context, exchange: Exchange, config: DhtConfig) -> None:
+        self._context = context
+        self._exchange = exchange
+        self._forwarding = Forwarding(config, context.own_key)
+        self._dial_backs = DialBackAnswers()
+        self._identities: set[bytes] = set()
+        self._handles: OrderedDict[bytes, float] = OrderedDict()
+        self._own_rate = RateLimiter(config.signal_rate * 4, config.signal_rate * 16)
+        self._in_flight: set[tuple[bytes, int]] = set()
+
+    @property
+    def forwards(self) -> int:
+        """Forwarding entries held for others."""
+        return len(self._forwarding)
+
+    def serve(self, identity: IdentityKey) -> None:
+        """Take signals for this identity."""
+        self._identities.add(peer_place(identity.public))
+
+    def expect(self, handle: bytes, now: float) -> None:
+        """Take answers under this reply handle for a while."""
+        self._handles[handle] = now + _HANDLE_LIFETIME
+        while len(self._handles) > _MAX_HANDLES or next(iter(self._handles.values())) <= now:
+            self._handles.popitem(last=False)
+
+    def on_signal(
+        self, request: Signal, contact: Contact, asking: Asking, now: float, *, server: bool
+    ) -> Message | None:
+        """SIGNAL → SIGNALED; None while the peer it is forwarded to has not answered."""
+        refusal = self._judge_signal(request, contact, asking, now, server=server)
+        return None if refusal is None else Signaled(request.rid, asking.token, refusal)
+
+    def on_register(self, request: Register, contact: Contact, asking: Asking, now: float) -> Message:
+        """REGISTER → REGISTERED."""
+        refusal, lifetime = Refusal.BAD_TOKEN, 0.0
+        if asking.proven:
+            refusal, lifetime = self._forwarding.register(
+                request.owner, contact, request.token, request.expires, request.signature, now
+            )
+        return Registered(request.rid, asking.token, refusal, int(lifetime))
+
+    def on_dial_back(self, request: DialBack, asking: Asking, now: float) -> Message:
+        """DIAL_BACK → DIALED, and a probe from another socket."""
+        refusal = self._dial_backs.judge(asking, source_of(asking.address), now)
+        if refusal is Refusal.NONE:
+            probe = self._exchange.seal(asking.key, Probe(self._exchange.requests.new_id(), b"", request.nonce))
+            self._context.emit(ProbeRequested(probe, asking.address))
+        return Dialed(request.rid, asking.token, refusal)
+
+    def _judge_signal(
+        self, request: Signal, contact: Contact, asking: Asking, now: float, *, server: bool
+    ) -> Refusal | None:
+        recipient = request.recipient
+        ours = recipient in self._identities or self._handles.get(recipient, 0.0) > now
+        if ours:
+            if not self._own_rate.allow(asking.key, now):
+                return Refusal.RATE_LIMITED
+            self._context.emit(SignalReceived(recipient, request.reply, request.blob, contact))
+            return Refusal.NONE
+        if not server:
+            return Refusal.NOT_SERVER
+        if not asking.proven:
+            return Refusal.BAD_TOKEN
+        peer = self._forwarding.find(recipient, now)
+        if peer is None:
+            return Refusal.NOT_REGISTERED
+        if not self._forwarding.allow(recipient, now):
+            return Refusal.RATE_LIMITED
+        if request.reply and not self._forwarding.remember_reply(request.reply, contact, now):
+            return Refusal.CONFLICT
+        if (asking.key, request.rid) not in self._in_flight:
+            self._in_flight.add((asking.key, request.rid))
+            answer = self._answer_later(request.rid, asking.key, asking.address, asking.token)
+            Forward(self._context, answer).start(peer, recipient, request.reply, request.blob, now)
+        return None
+
+    def _answer_later(self, rid: int, key: bytes, address: Address, token: bytes) -> Callable[[Refusal, float], None]:
+        def answer(refusal: Refusal, now: float) -> None:
+            self._in_flight.discard((key, rid))
+            self._exchange.send(key, address, Signaled(rid, token, refusal))
+
+        return answer

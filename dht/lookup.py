@@ -1,0 +1,280 @@
+"""One iterative look-up as a state machine: which contact to ask next, and when to stop.
+
+Rules of this file:
+1. It sends nothing and knows no clock, message or key. `next_requests` says whom to ask; `on_reply`, `on_slow`,
+   `on_failure` say what came of it.
+2. A candidate is unasked → waiting → answered or failed; waiting → slow → answered or failed. A slow one no longer
+   holds a place among the α in flight, nor holds up the end.
+3. Only candidates that may still be among the k closest are asked.
+4. It ends when the k closest candidates that are neither failed nor slow have answered (Kademlia paper, section 2.3).
+   Where fewer than k have answered, slow ones are waited for.
+5. Replies of contacts that were not asked, or twice, are ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Final
+
+from dht.contact import Contact
+from dht.events import Asked, LookupStats
+from dht.identity import is_exempt
+
+MAX_CANDIDATES: Final = 256
+"""Candidates kept: bounds what liars who name endless contacts make us remember (12 k; 60 kB)."""
+
+MAX_REQUESTS: Final = 256
+"""Requests of one path: a full look-up among 10^8 nodes takes about 30, so only one led in circles gets here."""
+
+
+class State(IntEnum):
+    """Where a candidate stands."""
+
+    UNASKED = 0
+    WAITING = 1
+    SLOW = 2
+    ANSWERED = 3
+    FAILED = 4
+
+
+class Candidate:
+    """A contact the look-up has heard of."""
+
+    __slots__ = ("asked_at", "contact", "distance", "had_value", "hops", "referrer", "rtt", "state")
+
+    def __init__(self, contact: Contact, distance: int, hops: int, referrer: Contact | None) -> None:
+        self.contact = contact
+        self.distance = distance
+        self.hops = hops
+        self.referrer = referrer
+        self.state = State.UNASKED
+        self.asked_at = 0.0
+        self.rtt: float | None = None
+        self.had_value = False
+
+
+def _by_distance(candidate: Candidate) -> int:
+    return candidate.distance
+
+
+class Lookup:
+    """One path towards `target` (an id as an integer)."""
+
+    def __init__(self, target: int, k: int, alpha: int, now: float, *, own_key: bytes = b"") -> None:
+        self.target = target
+        self._k = k
+        self._alpha = alpha
+        self._started = now
+        self._seen: dict[bytes, Candidate | None] = {own_key: None}
+        self._sorted: list[Candidate] = []
+        self._in_flight = 0
+        self._requests = 0
+        self._replies = 0
+        self._failures = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the k closest have answered, or there is nobody left to ask."""
+        answered = 0
+        slow = 0
+        if self._requests >= MAX_REQUESTS:
+            return self._in_flight == 0
+        for candidate in self._sorted:
+            state = candidate.state
+            if state is State.ANSWERED:
+                answered += 1
+                if answered == self._k:
+                    return True
+            elif state is State.SLOW:
+                slow += 1
+            elif state is not State.FAILED:
+                return False
+        return slow == 0
+
+    def seed(self, contacts: Iterable[Contact]) -> None:
+        """Start from these contacts."""
+        self._add(contacts, 1, None)
+
+    def next_requests(self, now: float) -> list[Contact]:
+        """The contacts to ask now. They count as asked."""
+        chosen: list[Contact] = []
+        rank = 0
+        free = min(self._alpha - self._in_flight, MAX_REQUESTS - self._requests)
+        if free <= 0:
+            return chosen
+        for candidate in self._sorted:
+            state = candidate.state
+            if state is State.UNASKED:
+                candidate.state = State.WAITING
+                candidate.asked_at = now
+                chosen.append(candidate.contact)
+                if len(chosen) == free:
+                    break
+            elif state is State.SLOW or state is State.FAILED:
+                continue
+            rank += 1
+            if rank == self._k:
+                break
+        self._in_flight += len(chosen)
+        self._requests += len(chosen)
+        return chosen
+
+    def on_reply(self, contact: Contact, nodes: Iterable[Contact], now: float, *, had_value: bool = False) -> None:
+        """`contact` answered and named `nodes`."""
+        candidate = self._seen.get(contact.key)
+        if candidate is None or candidate.state not in (State.WAITING, State.SLOW):
+            return  # ignored: not asked, or answered before
+        if candidate.state is State.WAITING:
+            self._in_flight -= 1
+        candidate.state = State.ANSWERED
+        candidate.rtt = now - candidate.asked_at
+        candidate.had_value = had_value
+        self._replies += 1
+        self._add(nodes, candidate.hops + 1, contact)
+
+    def on_slow(self, contact: Contact) -> None:
+        """`contact` takes longer than it should: ask somebody else beside it."""
+        candidate = self._seen.get(contact.key)
+        if candidate is not None and candidate.state is State.WAITING:
+            candidate.state = State.SLOW
+            self._in_flight -= 1
+
+    def on_failure(self, contact: Contact) -> Contact | None:
+        """`contact` did not answer. Returns who named it, for a hint."""
+        candidate = self._seen.get(contact.key)
+        if candidate is None or candidate.state not in (State.WAITING, State.SLOW):
+            return None
+        if candidate.state is State.WAITING:
+            self._in_flight -= 1
+        candidate.state = State.FAILED
+        self._failures += 1
+        return candidate.referrer
+
+    def closest(self, count: int) -> list[Contact]:
+        """The `count` closest contacts that answered, nearest first."""
+        answered = [candidate.contact for candidate in self._sorted if candidate.state is State.ANSWERED]
+        return answered[:count]
+
+    def rank_of(self, contact: Contact) -> int:
+        """How many candidates not known as failed are closer than `contact`."""
+        distance = contact.long_id ^ self.target
+        return sum(c.distance < distance and c.state is not State.FAILED for c in self._sorted)
+
+    def stats(self, now: float) -> LookupStats:
+        """What it cost so far."""
+        nearest = next((c for c in self._sorted if c.state is State.ANSWERED), None)
+        hops = nearest.hops if nearest else 0
+        return LookupStats(self._requests, self._replies, self._failures, hops, now - self._started)
+
+    def trace(self) -> tuple[Asked, ...]:
+        """Every candidate that was asked, nearest first."""
+        return tuple(
+            Asked(c.contact, c.distance.bit_length(), c.state.name.lower(), c.rtt, c.hops, c.had_value)
+            for c in self._sorted
+            if c.state is not State.UNASKED
+        )
+
+    def _add(self, contacts: Iterable[Contact], hops: int, referrer: Contact | None) -> None:
+        seen = self._seen
+        # A public node that names private addresses would have us knock at machines of our own network.
+        public = referrer is not None and not is_exempt(referrer.ip)
+        grown = False
+        for contact in contacts:
+            if contact.key in seen or (public and is_exempt(contact.ip)):
+                continue
+            candidate = Candidate(contact, contact.long_id ^ self.target, hops, referrer)
+            seen[contact.key] = candidate
+            self._sorted.append(candidate)
+            grown = True
+        if grown:
+            self._sorted.sort(key=_by_distance)
+            if len(self._sorted) > MAX_CANDIDATES:
+                self._trim()
+
+    def _trim(self) -> None:
+        """Forget the farthest that were never asked."""
+        kept = [c for c in self._sorted[MAX_CANDIDATES // 2 :] if c.state is not State.UNASKED]
+        self._sorted = self._sorted[: MAX_CANDIDATES // 2] + kept
+
+
+class DisjointLookup:
+    """`d` look-ups for one target that never ask the same node (S/Kademlia, section 4.4), behind the same verbs.
+
+    A liar on one path cannot lead the others astray. A contact belongs to the path that heard of it first.
+    """
+
+    def __init__(self, target: int, k: int, alpha: int, paths: int, now: float, *, own_key: bytes = b"") -> None:
+        self.target = target
+        self._k = k
+        share = max(1, -(-alpha // paths))
+        width = max(3, -(-k // paths))  # UNSOURCED floor: a path of fewer than three stalls on one failure
+        self._paths = [Lookup(target, width, share, now, own_key=own_key) for _ in range(paths)]
+        self._path_of: dict[bytes, Lookup] = {}
+        self._started = now
+
+    @property
+    def finished(self) -> bool:
+        """Whether every path has ended."""
+        return all(path.finished for path in self._paths)
+
+    def seed(self, contacts: Iterable[Contact]) -> None:
+        """Deal the starting contacts out, nearest first."""
+        for index, contact in enumerate(contacts):
+            path = self._paths[index % len(self._paths)]
+            if self._path_of.setdefault(contact.key, path) is path:
+                path.seed([contact])
+
+    def next_requests(self, now: float) -> list[Contact]:
+        """The contacts to ask now, over all paths."""
+        return [contact for path in self._paths for contact in path.next_requests(now)]
+
+    def on_reply(self, contact: Contact, nodes: Iterable[Contact], now: float, *, had_value: bool = False) -> None:
+        """`contact` answered and named `nodes`."""
+        path = self._path_of.get(contact.key)
+        if path is not None:
+            mine = [node for node in nodes if self._path_of.setdefault(node.key, path) is path]
+            path.on_reply(contact, mine, now, had_value=had_value)
+
+    def on_slow(self, contact: Contact) -> None:
+        """`contact` takes longer than it should."""
+        path = self._path_of.get(contact.key)
+        if path is not None:
+            path.on_slow(contact)
+
+    def on_failure(self, contact: Contact) -> Contact | None:
+        """`contact` did not answer. Returns who named it."""
+        path = self._path_of.get(contact.key)
+        return path.on_failure(contact) if path is not None else None
+
+    def closest(self, count: int) -> list[Contact]:
+        """The `count` closest contacts that answered on any path, nearest first."""
+        found = [contact for path in self._paths for contact in path.closest(count)]
+        return sorted(found, key=lambda contact: contact.long_id ^ self.target)[:count]
+
+    def rank_of(self, contact: Contact) -> int:
+        """How many candidates not known as failed are closer than `contact`, over all paths."""
+        return sum(path.rank_of(contact) for path in self._paths)
+
+    def stats(self, now: float) -> LookupStats:
+        """The sum over the paths; hops of the path that came nearest."""
+        each = [path.stats(now) for path in self._paths]
+        best = self.closest(1)
+        hops = 0
+        if best:
+            hops = self._path_of[best[0].key].stats(now).hops
+        return LookupStats(
+            sum(s.requests for s in each),
+            sum(s.replies for s in each),
+            sum(s.failures for s in each),
+            hops,
+            now - self._started,
+        )
+
+    def trace(self) -> tuple[Asked, ...]:
+        """Every candidate that was asked, nearest first."""
+        asked = [entry for path in self._paths for entry in path.trace()]
+        return tuple(sorted(asked, key=lambda entry: entry.contact.long_id ^ self.target))
+
+
+AnyLookup = Lookup | DisjointLookup

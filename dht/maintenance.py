@@ -1,0 +1,162 @@
+"""Keeping the table alive: asking back who asked us, liveness, bucket refresh, hints of dead contacts, repair of records.
+
+Everything here is driven by one tick; all of it is rate-limited, so that a stranger cannot make us busy.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+from dht.config import DhtConfig
+from dht.constants import ID_BITS, ID_BYTES
+from dht.contact import Contact
+from dht.limits import RateLimiter
+from dht.operation import Context, Operation, QuietWalk
+from dht.publish import PutWalk
+from dht.requests import Pending
+from dht.store import Store
+from dht.wire import FindNode, Message, Nodes
+
+TICK: Final = 15.0
+"""Seconds between looks at what is due. UNSOURCED: much finer than any interval it serves."""
+
+CHECKS_A_TICK: Final = 8
+"""Questionable contacts asked in one tick, so that a thousand silent contacts cost a trickle."""
+
+REPAIRS_A_TICK: Final = 8
+"""Records stored anew in one tick."""
+
+HINT_INTERVAL: Final = 10.0
+"""Seconds between hints to one node, and between heeding hints about one contact: caps what a liar sets off."""
+
+RETRY_AFTER: Final = 1.0
+"""Seconds until a contact that left a request unanswered is asked again."""
+
+
+class Check(Operation):
+    """Asks a contact for its nearest to us: shows whether it lives and serves, and may tell of new neighbours."""
+
+    def __init__(self, context: Context, own_place: bytes) -> None:
+        super().__init__(context, 0)
+        self._place = own_place
+
+    def start(self, contact: Contact, now: float) -> None:
+        """Send the FIND_NODE; the engine itself notes the answer or the silence."""
+        self.context.request(contact, self, FindNode, (self._place,), now)
+
+    def on_reply(self, pending: Pending, message: Message, now: float) -> None:
+        """Nothing more to do: an answer has been noted for the table already."""
+        self.ended = isinstance(message, Nodes)
+
+
+class Maintenance:
+    """What the engine does of its own accord."""
+
+    def __init__(self, context: Context, config: DhtConfig, store: Store, rng: Random, now: float) -> None:
+        self._context = context
+        self._config = config
+        self._store = store
+        self._rng = rng
+        self._asked_back = RateLimiter(config.verify_rate, config.verify_rate * 2)
+        self._hints_out = RateLimiter(1 / HINT_INTERVAL, 1.0)
+        self._hints_in = RateLimiter(1 / HINT_INTERVAL, 1.0)
+        self._retries: list[tuple[float, Contact]] = []
+        self._next_tick = now + rng.uniform(0, TICK)
+        self.own_place = bytes(ID_BYTES)
+
+    def next_timer(self) -> float:
+        """When `tick` is due."""
+        return min(self._next_tick, self._retries[0][0]) if self._retries else self._next_tick
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        while self._retries and self._retries[0][0] <= now:
+            _, contact = self._retries.pop(0)
+            if contact.key in self._context.table.suspects:
+                self.check(contact, now)
+        if now < self._next_tick:
+            return
+        self._next_tick = now + TICK
+        self._check_silent(now)
+        self._refresh_buckets(now)
+        self._repair(now)
+
+    def check(self, contact: Contact, now: float) -> None:
+        """Ask a contact for a sign of life."""
+        Check(self._context, self.own_place).start(contact, now)
+
+    def on_asked_by(self, contact: Contact, now: float) -> None:
+        """A server asked us something and would fit into the table: ask it back, if it is not too often."""
+        if self._asked_back.allow("all", now):
+            self.check(contact, now)
+
+    def on_silence(self, contact: Contact, failures: int, now: float) -> bool:
+        """A contact of the table did not answer. Returns whether it is to be dropped."""
+        table = self._context.table
+        if failures >= self._config.max_failures:
+            return True
+        if contact.key not in table.suspects:
+            table.suspects.add(contact.key)
+            self._retries.append((now + RETRY_AFTER, contact))
+        return False
+
+    def on_full(self, contact: Contact, now: float) -> None:
+        """A bucket was full for `contact`: see whether its oldest one still lives (Kademlia paper, section 2.2)."""
+        oldest = self._context.table.oldest(contact.long_id)
+        if oldest is None:
+            return
+        peer = self._context.requests.peer(oldest.key)
+        if peer is None or now - peer.seen > self._config.liveness_interval / 3:
+            self.check(oldest, now)
+
+    def may_hint(self, referrer: Contact, now: float) -> bool:
+        """Whether to tell `referrer` of a dead contact it handed on."""
+        return self._hints_out.allow(referrer.key, now)
+
+    def on_hint(self, contacts: list[Contact], now: float) -> None:
+        """Somebody says these are dead: see for ourselves, rarely."""
+        for contact in contacts:
+            if contact in self._context.table and self._hints_in.allow(contact.key, now):
+                self.check(contact, now)
+
+    def after_join(self, now: float) -> None:
+        """Look into the far buckets soon rather than an hour from now."""
+        for bucket in self._context.table.buckets:
+            if len(bucket) < self._config.k:
+                bucket.refreshed = now - self._config.refresh_interval + self._rng.uniform(0, 4 * TICK)
+
+    def _check_silent(self, now: float) -> None:
+        requests = self._context.requests
+        before = now - self._config.liveness_interval
+        silent: list[tuple[float, Contact]] = []
+        for contact in self._context.table:
+            peer = requests.peer(contact.key)
+            seen = peer.seen if peer is not None else 0.0
+            if seen < before:
+                silent.append((seen, contact))
+        silent.sort(key=lambda entry: entry[0])
+        for _, contact in silent[:CHECKS_A_TICK]:
+            self.check(contact, now)
+
+    def _refresh_buckets(self, now: float) -> None:
+        table = self._context.table
+        for bucket in table.stale_buckets(now - self._config.refresh_interval)[:1]:
+            bucket.refreshed = now
+            target = bucket.low + self._rng.getrandbits(bucket.width) if bucket.width else bucket.low
+            QuietWalk(self._context, (target % (1 << ID_BITS)).to_bytes(ID_BYTES, "big"), now).start(now)
+
+    def _repair(self, now: float) -> None:
+        """Store anew what nobody has stored for an interval. Jitter lets one holder of twenty do it, and the others see
+        their copies refreshed (Kademlia paper, section 2.5)."""
+        interval = self._config.repair_interval
+        repaired = 0
+        for held in self._store.entries():
+            if repaired == REPAIRS_A_TICK:
+                break
+            if now - held.refreshed < interval or self._rng.random() > TICK / (interval / 4):
+                continue
+            held.refreshed = now
+            repaired += 1
+            self._context.count("repairs")
+            PutWalk(self._context, 0, held.record, now, expected_seq=None, quiet=True, until=held.expires).start(now)

@@ -1,0 +1,185 @@
+"""What every operation of the engine is made of: a context that sends, and the walk along a look-up.
+
+An operation reacts to replies, slowness and failure of its requests and ends with exactly one ending event.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from dht.config import DhtConfig
+from dht.constants import ID_BYTES
+from dht.contact import Contact, unpack_contacts
+from dht.errors import DecodeError
+from dht.events import Event
+from dht.lookup import AnyLookup, DisjointLookup, Lookup
+from dht.records import VerdictCache
+from dht.requests import Pending, Requests
+from dht.routing import Table
+from dht.size import SizeEstimate
+from dht.wire import FindNode, Message, Nodes, Request
+
+
+class Context(Protocol):
+    """The engine, as operations see it."""
+
+    config: DhtConfig
+    requests: Requests
+    table: Table
+    verdicts: VerdictCache
+    size: SizeEstimate
+    own_key: bytes
+
+    def request(
+        self,
+        contact: Contact,
+        owner: Operation,
+        kind: type[Request],
+        fields: tuple[object, ...],
+        now: float,
+        *,
+        tag: object = None,
+        resend: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Send a request whose outcome goes to `owner`; `fields` are those after token and server flag.
+
+        `resend`: once more when it is slow. `timeout`: seconds, where the answer depends on a third party.
+        """
+
+    def emit(self, event: Event) -> None:
+        """Report to the application."""
+
+    def wait(self, operation: Operation) -> None:
+        """Call `operation.advance` again once there is room for requests."""
+
+    def named_dead(self, referrer: Contact, dead: Contact, now: float) -> None:
+        """`referrer` handed on a contact that does not answer."""
+
+    def count(self, what: str) -> None:
+        """Count an occurrence."""
+
+
+class Operation:
+    """Base: an operation nobody waits for ignores what it does not override."""
+
+    def __init__(self, context: Context, op: int) -> None:
+        self.context = context
+        self.op = op
+        self.ended = False
+
+    def advance(self, now: float) -> None:
+        """Go on as far as possible."""
+
+    def on_reply(self, pending: Pending, message: Message, now: float) -> None:
+        """The asked node answered."""
+
+    def on_slow(self, pending: Pending, now: float) -> None:
+        """It takes longer than it should."""
+
+    def on_failure(self, pending: Pending, now: float) -> None:
+        """It did not answer."""
+
+
+class Walk(Operation):
+    """An operation that walks towards a place."""
+
+    def __init__(self, context: Context, op: int, target: bytes, now: float, *, paths: int = 0) -> None:
+        super().__init__(context, op)
+        if len(target) != ID_BYTES:
+            raise ValueError(f"a target has {ID_BYTES} bytes, not {len(target)}")
+        config = context.config
+        self.target = target
+        number = int.from_bytes(target, "big")
+        self.lookup: AnyLookup
+        paths = paths or config.paths
+        if paths == 1:
+            self.lookup = Lookup(number, config.k, config.alpha, now, own_key=context.own_key)
+        else:
+            self.lookup = DisjointLookup(number, config.k, config.alpha, paths, now, own_key=context.own_key)
+
+    def start(self, now: float, contacts: Iterable[Contact] = ()) -> None:
+        """Begin from the table's nearest and from `contacts`."""
+        number = self.lookup.target
+        table = self.context.table
+        table.touch(number, now)
+        seeds = table.neighbours(number, self.context.config.k)
+        if len(seeds) < self.context.config.k:
+            # A thin table: a suspect may still be the only way in.
+            seeds = table.neighbours(number, self.context.config.k, suspects=True)
+        self.lookup.seed(seeds)
+        self.lookup.seed(contacts)
+        self.advance(now)
+
+    def advance(self, now: float) -> None:
+        """Ask whom the look-up wants asked, as far as the window allows; end when it has ended."""
+        if self.ended:
+            return
+        if self.context.requests.room < self.context.config.alpha:
+            self.context.wait(self)
+            return
+        for contact in self.lookup.next_requests(now):
+            self.ask(contact, now)
+        if not self.ended and self.lookup.finished:
+            self.finish_walk(now)
+
+    def ask(self, contact: Contact, now: float) -> None:
+        """Send one request of the walk."""
+        self.context.request(contact, self, FindNode, (self.target,), now)
+
+    def on_reply(self, pending: Pending, message: Message, now: float) -> None:
+        """Take in the contacts of a NODES."""
+        if isinstance(message, Nodes):
+            self.take_nodes(pending.contact, message.nodes4, message.nodes6, now)
+            self.advance(now)
+
+    def take_nodes(
+        self, contact: Contact, nodes4: bytes, nodes6: bytes, now: float, *, had_value: bool = False
+    ) -> None:
+        """Feed the look-up with an answer. Contacts that do not decode count as none."""
+        try:
+            nodes = unpack_contacts(nodes4, nodes6)
+        except DecodeError:
+            self.context.count("contacts_malformed")
+            nodes = []
+        self.lookup.on_reply(contact, nodes, now, had_value=had_value)
+
+    def on_slow(self, pending: Pending, now: float) -> None:
+        """Hedge: let the look-up ask another."""
+        self.lookup.on_slow(pending.contact)
+        self.advance(now)
+
+    def on_failure(self, pending: Pending, now: float) -> None:
+        """Go on without it."""
+        referrer = self.lookup.on_failure(pending.contact)
+        if referrer is not None:
+            self.context.named_dead(referrer, pending.contact, now)
+        self.advance(now)
+
+    def learn_size(self) -> None:
+        """Let the size estimate profit from a finished walk."""
+        k = self.context.config.k
+        self.context.size.sample(self.lookup.target, self.lookup.closest(k), k)
+
+    @abstractmethod
+    def finish_walk(self, now: float) -> None:
+        """The walk has ended."""
+
+
+class QuietWalk(Walk):
+    """A node look-up for the engine's own purposes: reports to a function, not to the application."""
+
+    def __init__(
+        self, context: Context, target: bytes, now: float, done: Callable[[list[Contact], float], None] | None = None
+    ) -> None:
+        super().__init__(context, 0, target, now)
+        self._done = done
+
+    def finish_walk(self, now: float) -> None:
+        """Hand over the closest that answered."""
+        self.ended = True
+        self.learn_size()
+        if self._done is not None:
+            self._done(self.lookup.closest(self.context.config.k), now)

@@ -1,0 +1,127 @@
+"""Our place in the network as others tell it: address, role, clock. Runs the dial-back rounds and reports changes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from statistics import median
+from typing import Final
+
+from dht.config import DhtConfig
+from dht.contact import Address, unpack_address
+from dht.dialback import DialBackRound
+from dht.errors import DecodeError
+from dht.events import AddressChanged, ClockSuspect, Mode, ModeChanged
+from dht.operation import Context
+from dht.reachability import Reachability
+from dht.requests import Pending
+from dht.wire import Pong, Probe
+
+_CLOCK_SAMPLES: Final = 16
+"""Other nodes' clocks kept for the median."""
+
+_FEW_CLOCKS: Final = 3
+"""Below this many, one wrong clock would decide."""
+
+_FIRST_ROUNDS: Final = 15.0
+"""Seconds to the next round while nobody has told us our address or tried our port yet."""
+
+
+class Outlook:
+    """What others say of us."""
+
+    def __init__(
+        self,
+        context: Context,
+        config: DhtConfig,
+        rng: Random,
+        on_address: Callable[[Address | None, float], None],
+        on_mode: Callable[[Mode], None],
+    ) -> None:
+        self.reachability = Reachability(config)
+        self.address: Address | None = None
+        self._context = context
+        self._config = config
+        self._rng = rng
+        self._on_address = on_address
+        self._on_mode = on_mode
+        self._round: DialBackRound | None = None
+        self._next_round: float | None = None
+        self._clocks: deque[float] = deque(maxlen=_CLOCK_SAMPLES)
+        self._clock_reported = False
+        self._deciding = True
+
+    @property
+    def clock_offset(self) -> float | None:
+        """Median of the others' clocks less ours, seconds; None while fewer than three told theirs."""
+        return median(self._clocks) if len(self._clocks) >= _FEW_CLOCKS else None
+
+    def force(self, mode: Mode | None) -> None:
+        """Fix the role, or let evidence decide."""
+        self._deciding = mode is None
+        if self.reachability.force(mode):
+            self._report_mode()
+
+    def next_timer(self) -> float | None:
+        """When `tick` is due."""
+        return self._round.ends if self._round is not None else self._next_round
+
+    def start_round(self, now: float) -> None:
+        """Ask now: after a join, or when the network has changed."""
+        contacts = list(self._context.table)
+        if self._round is not None or not contacts:
+            self._next_round = now + _FIRST_ROUNDS
+            return
+        self._next_round = None
+        self._round = DialBackRound(self._context, self._rng, now, dial=self._deciding, done=self._on_round)
+        self._round.start(contacts, now)
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        if self._round is not None and self._round.ends <= now:
+            self._round.finish(now)
+        if self._next_round is not None and self._next_round <= now:
+            self.start_round(now)
+
+    def on_pong(self, pending: Pending, message: Pong, now: float) -> None:
+        """Somebody told us our address and the time."""
+        try:
+            observed = unpack_address(message.observed)
+        except DecodeError:
+            self._context.count("observed_malformed")
+            return
+        self.reachability.vote(pending.address, observed, now)
+        address = self.reachability.public_address(now)
+        if address != self.address and address is not None:
+            self.address = address
+            self._context.emit(AddressChanged(address))
+            self._on_address(address, now)
+        self._clocks.append(message.time + 0.5 - (pending.sent + now) / 2)
+        self._check_clock()
+
+    def on_probe(self, key: bytes, message: Probe, now: float) -> None:
+        """A probe came; only those asked for count."""
+        if self._round is None or not self._round.on_probe(key, message.nonce, now):
+            self._context.count("probe_unasked")
+
+    def _on_round(self, reached: int, asked: int, now: float) -> None:
+        self._round = None
+        settled = self.address is not None and (asked > 0 or not self._deciding)
+        interval = self._config.dial_back_interval * self._rng.uniform(0.8, 1.2) if settled else _FIRST_ROUNDS
+        self._next_round = now + interval
+        if self._deciding and self.reachability.on_dial_back_round(reached, asked):
+            self._report_mode()
+
+    def _report_mode(self) -> None:
+        self._on_mode(self.reachability.mode)
+        self._context.emit(ModeChanged(self.reachability.mode, self.reachability.reason))
+
+    def _check_clock(self) -> None:
+        offset = self.clock_offset
+        if offset is None:
+            return
+        off = abs(offset) > self._config.clock_tolerance
+        if off and not self._clock_reported:
+            self._context.emit(ClockSuspect(offset))
+        self._clock_reported = off

@@ -1,0 +1,142 @@
+"""Writing: walk to the place, store with the replica set, and give a receipt that says who stored, who refused and why.
+
+A contact that is almost surely in the replica set (nearer than the k-th node of a network of the estimated size) and
+whose token we hold is sent the PUT at once in place of a FIND_NODE: its answer names nearer contacts just as well
+("optimistic provide" of go-libp2p-kad-dht does the same).
+"""
+
+from __future__ import annotations
+
+from dht.contact import Contact
+from dht.events import PutAcknowledged, PutDone, Receipt, Verdict
+from dht.operation import Context, Walk
+from dht.records import Refusal, SignedRecord
+from dht.requests import Pending
+from dht.routing import diverse
+from dht.wire import FindNode, Message, Nodes, Put, Stored
+
+_TOKEN_TRIES = 2
+"""A token may have become too old between the walk and the write: one more try with the fresh one."""
+
+
+class PutWalk(Walk):
+    """Stores one record."""
+
+    def __init__(
+        self,
+        context: Context,
+        op: int,
+        record: SignedRecord,
+        now: float,
+        *,
+        expected_seq: int | None,
+        quiet: bool = False,
+        until: float | None = None,
+    ) -> None:
+        super().__init__(context, op, record.place, now)
+        self._record = record
+        until = record.expires if until is None else until
+        self._lifetime = max(0, min(int(until - now), 2**32 - 1))
+        self._expected_seq = expected_seq
+        self._quiet = quiet
+        """Nobody waits for the outcome: repair."""
+        self._verdicts: dict[bytes, Verdict] = {}
+        self._asked: dict[bytes, int] = {}
+        self._open = 0
+        self._targets: list[Contact] = []
+        self._acknowledged = False
+        # Early writes would make compare-and-swap race with itself.
+        estimate = context.size.expected_distance(context.config.k)
+        self._sure_within = estimate if expected_seq is None else 0
+
+    def ask(self, contact: Contact, now: float) -> None:
+        """Store at once where that is sure to be right, else ask for the way."""
+        near = contact.long_id ^ self.lookup.target < self._sure_within
+        if near and self.context.requests.token_for(contact.key, now):
+            self._put(contact, now)
+        else:
+            self.context.request(contact, self, FindNode, (self.target,), now)
+
+    def on_reply(self, pending: Pending, message: Message, now: float) -> None:
+        """Take in contacts and verdicts."""
+        if isinstance(message, Nodes):
+            self.take_nodes(pending.contact, message.nodes4, message.nodes6, now)
+        elif isinstance(message, Stored):
+            self._open -= 1
+            self.take_nodes(pending.contact, message.nodes4, message.nodes6, now)
+            self._judge(pending.contact, message, now)
+        if self._targets:
+            self._check(now)
+        else:
+            self.advance(now)
+
+    def on_slow(self, pending: Pending, now: float) -> None:
+        """A slow FIND_NODE is hedged; a slow PUT was sent once more by the engine."""
+        self.lookup.on_slow(pending.contact)
+        if not self._targets:
+            self.advance(now)
+
+    def on_failure(self, pending: Pending, now: float) -> None:
+        """Silence is a verdict too."""
+        if pending.reply is Stored:
+            self._open -= 1
+            self._verdicts[pending.contact.key] = Verdict(pending.contact, Refusal.TIMEOUT, 0)
+        referrer = self.lookup.on_failure(pending.contact)
+        if referrer is not None:
+            self.context.named_dead(referrer, pending.contact, now)
+        if self._targets:
+            self._check(now)
+        else:
+            self.advance(now)
+
+    def finish_walk(self, now: float) -> None:
+        """The replica set is known: store with whoever of it has not been asked yet."""
+        self.learn_size()
+        self._targets = self._replica_set()
+        for contact in self._targets:
+            if contact.key not in self._asked:
+                self._put(contact, now)
+        self._check(now)
+
+    def _replica_set(self) -> list[Contact]:
+        """The k closest, and whoever else answered from within the distance k nodes should span: Sybils that crowd a
+        place push honest holders out of the k closest, not out of the region."""
+        config = self.context.config
+        answered = self.lookup.closest(2 * config.k)
+        region = self.context.size.expected_distance(config.k)
+        inside = sum(contact.long_id ^ self.lookup.target <= region for contact in answered)
+        return diverse(answered, max(config.k, inside), config.bucket_prefix_limit)
+
+    def _put(self, contact: Contact, now: float) -> None:
+        self._asked[contact.key] = self._asked.get(contact.key, 0) + 1
+        self._open += 1
+        fields = (self._record.raw, self._lifetime, self._expected_seq)
+        self.context.request(contact, self, Put, fields, now, resend=True)
+
+    def _judge(self, contact: Contact, message: Stored, now: float) -> None:
+        if message.status == Refusal.BAD_TOKEN and self._asked[contact.key] < _TOKEN_TRIES:
+            self._put(contact, now)
+            return
+        try:
+            refusal = Refusal(message.status)
+        except ValueError:
+            refusal = Refusal.UNKNOWN_VERSION
+        self._verdicts[contact.key] = Verdict(contact, refusal, message.seq)
+
+    def _check(self, now: float) -> None:
+        """Acknowledge once enough stored; end once nobody is left to answer."""
+        if self.ended:
+            return
+        receipt = self._receipt(now)
+        if not self._acknowledged and receipt.ok and self._open:
+            self._acknowledged = True
+            if not self._quiet:
+                self.context.emit(PutAcknowledged(self.op, receipt))
+        if self._open == 0:
+            self.ended = True
+            if not self._quiet:
+                self.context.emit(PutDone(self.op, receipt))
+
+    def _receipt(self, now: float) -> Receipt:
+        needed = self.context.config.acknowledgements(len(self._targets))
+        return Receipt(self.target, self._record.seq, tuple(self._verdicts.values()), needed, self.lookup.stats(now))

@@ -1,0 +1,114 @@
+"""How the network sees us: our public address by vote, and whether our port is reached from outside.
+
+A pure decision over samples; the engine collects them. Each voter's prefix counts once and its last word holds, so one
+network cannot elect an address for us; a near-tie elects nobody (the rule of discv5's ip_vote).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from enum import Enum
+from typing import Final
+
+from dht.config import DhtConfig
+from dht.contact import Address
+from dht.events import Mode
+from dht.identity import address_prefix, is_exempt
+
+VOTES_KEPT: Final = 64
+"""Voters remembered; the oldest is forgotten first."""
+
+VOTE_LIFETIME: Final = 1800.0
+"""Seconds a vote counts. UNSOURCED: home lines change address daily at most."""
+
+MAJORITY: Final = 2 / 3
+"""Part of the votes an address needs, so that a near-tie elects nobody. UNSOURCED beyond that."""
+
+LOST_ROUNDS: Final = 3
+"""Failed dial-back rounds in a row after which a server withdraws: hysteresis against flapping."""
+
+
+class NatKind(Enum):
+    """What the votes say about the mapping (RFC 4787 section 4.1)."""
+
+    UNKNOWN = "unknown"
+    CONSISTENT = "consistent"
+    """All see one endpoint: no NAT, or endpoint-independent mapping."""
+    PORT_VARIES = "port-varies"
+    """One address, other ports: address- or port-dependent mapping."""
+    ADDRESS_VARIES = "address-varies"
+
+
+class Reachability:
+    """Votes, dial-back results, and the role that follows from them."""
+
+    def __init__(self, config: DhtConfig) -> None:
+        self._config = config
+        self._votes: OrderedDict[object, tuple[Address, float]] = OrderedDict()
+        self._forced: Mode | None = None
+        self._failed_rounds = 0
+        self.mode = Mode.CLIENT
+        self.reason = "no peer has reached this port from outside yet"
+
+    def vote(self, voter: Address, observed: Address, now: float) -> None:
+        """`voter` saw us at `observed`."""
+        # On private networks every neighbour is a network of its own, else a LAN could never agree.
+        source: object = voter if is_exempt(voter[0]) else address_prefix(voter[0])
+        if is_exempt(observed[0]) and not is_exempt(voter[0]):
+            return  # a public voter cannot see a private address
+        self._votes[source] = (observed, now)
+        self._votes.move_to_end(source)
+        if len(self._votes) > VOTES_KEPT:
+            self._votes.popitem(last=False)
+
+    def public_address(self, now: float) -> Address | None:
+        """The endpoint enough voters agree on, or None."""
+        counts = Counter(address for address, _ in self._fresh(now))
+        return self._elect(counts)
+
+    def nat_kind(self, now: float) -> NatKind:
+        """What the votes say about a NAT before us."""
+        votes = [address for address, _ in self._fresh(now)]
+        if len(votes) < self._config.address_votes:
+            return NatKind.UNKNOWN
+        if len(set(votes)) == 1:
+            return NatKind.CONSISTENT
+        return NatKind.PORT_VARIES if len({host for host, _ in votes}) == 1 else NatKind.ADDRESS_VARIES
+
+    def force(self, mode: Mode | None) -> bool:
+        """Fix the role (None: decide from evidence). Returns whether it changed."""
+        self._forced = mode
+        if mode is None:
+            return False
+        return self._become(mode, "set by configuration")
+
+    def on_dial_back_round(self, reached: int, asked: int) -> bool:
+        """A round of dial-backs ended: `reached` of `asked` peers got through. Returns whether the role changed."""
+        if self._forced is not None or asked == 0:
+            return False
+        if reached:
+            self._failed_rounds = 0
+            return self._become(Mode.SERVER, f"{reached} of {asked} peers reached this port from outside")
+        self._failed_rounds += 1
+        if self.mode is Mode.SERVER and self._failed_rounds >= LOST_ROUNDS:
+            return self._become(Mode.CLIENT, f"nobody reached this port in {self._failed_rounds} rounds of asking")
+        if self.mode is Mode.CLIENT:
+            self.reason = f"none of {asked} peers asked could reach this port from outside"
+        return False
+
+    def _become(self, mode: Mode, reason: str) -> bool:
+        changed = mode is not self.mode
+        self.mode = mode
+        self.reason = reason
+        return changed
+
+    def _fresh(self, now: float) -> list[tuple[Address, float]]:
+        return [vote for vote in self._votes.values() if now - vote[1] < VOTE_LIFETIME]
+
+    def _elect(self, counts: Counter[Address]) -> Address | None:
+        if not counts:
+            return None
+        address, votes = counts.most_common(1)[0]
+        if votes < self._config.address_votes or votes < counts.total() * MAJORITY:
+            return None
+        return address

@@ -1,0 +1,240 @@
+"""Requests in flight: which reply belongs to which, when one is slow, when it is lost.
+
+A reply counts only with the 64-bit random id of a request, from the endpoint and under the key that was asked.
+Time-outs follow RFC 6298 for each peer: mean round trip plus four deviations; a peer never heard of gets a first guess,
+or what other peers' round trips suggest. Before a request times out it becomes *slow*: its operation may then ask
+another contact beside it (hedging, Dean and Barroso, "The Tail at Scale", 2013) and the time-out costs nobody anything.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from random import Random
+from typing import Final, Protocol
+
+from dht.config import DhtConfig
+from dht.contact import Address, Contact
+from dht.wire import Message
+
+PEERS_KEPT: Final = 4096
+"""Peers whose round trips and tokens are remembered: about 1 MB."""
+
+_ALPHA: Final = 0.125
+"""Gain of the mean (RFC 6298 section 2.3)."""
+
+_BETA: Final = 0.25
+"""Gain of the deviation (RFC 6298 section 2.3)."""
+
+_K: Final = 4.0
+"""Deviations in a time-out (RFC 6298 section 2.3)."""
+
+_HEDGE_K: Final = 2.0
+"""Deviations after which a request is slow. UNSOURCED: asks about one contact in twenty without need."""
+
+
+class Owner(Protocol):
+    """What waits for a reply."""
+
+    def on_reply(self, pending: Pending, message: Message, now: float) -> None:
+        """The asked node answered."""
+
+    def on_slow(self, pending: Pending, now: float) -> None:
+        """It takes longer than it should; a reply still counts."""
+
+    def on_failure(self, pending: Pending, now: float) -> None:
+        """It did not answer in time."""
+
+
+class RoundTrip:
+    """Smoothed round trip of one peer or of all (RFC 6298 section 2), in seconds."""
+
+    __slots__ = ("deviation", "mean")
+
+    def __init__(self) -> None:
+        self.mean = 0.0
+        self.deviation = 0.0
+
+    def sample(self, seconds: float) -> None:
+        """Take in one measured round trip."""
+        if self.mean == 0.0:
+            self.mean = seconds
+            self.deviation = seconds / 2
+        else:
+            error = seconds - self.mean
+            self.deviation += _BETA * (abs(error) - self.deviation)
+            self.mean += _ALPHA * error
+
+
+class PeerState(RoundTrip):
+    """What we remember of a node that answered."""
+
+    __slots__ = ("failures", "seen", "token", "token_at")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures = 0
+        self.seen = 0.0
+        self.token = b""
+        self.token_at = 0.0
+
+
+class Pending:
+    """One request in flight."""
+
+    __slots__ = (
+        "address",
+        "contact",
+        "data",
+        "deadline",
+        "owner",
+        "reply",
+        "resend",
+        "rid",
+        "sent",
+        "slow",
+        "tag",
+        "timed",
+    )
+
+    def __init__(self, rid: int, contact: Contact, reply: type[Message], owner: Owner, tag: object) -> None:
+        self.rid = rid
+        self.contact = contact
+        self.address = contact.address
+        self.reply = reply
+        self.owner = owner
+        self.tag = tag
+        """Whatever the owner wants to find again."""
+        self.data = b""
+        self.resend = False
+        self.sent = 0.0
+        self.deadline = 0.0
+        self.slow = False
+        self.timed = False
+        """Whether its time-out was given, not measured: then its round trip says nothing of the path."""
+
+
+class Requests:
+    """The table of requests in flight and what is known of the peers asked."""
+
+    def __init__(self, config: DhtConfig, rng: Random) -> None:
+        self._config = config
+        self._random_bits = rng.getrandbits
+        self._pending: dict[int, Pending] = {}
+        self._timers: list[tuple[float, int]] = []
+        self._peers: OrderedDict[bytes, PeerState] = OrderedDict()
+        self.overall: Final = RoundTrip()
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    @property
+    def room(self) -> int:
+        """Requests that may still be sent."""
+        return self._config.max_in_flight - len(self._pending)
+
+    def peer(self, key: bytes) -> PeerState | None:
+        """What is known of a node, or None if it never answered."""
+        return self._peers.get(key)
+
+    def token_for(self, key: bytes, now: float) -> bytes:
+        """The token a node gave us last, while it can still hold there; else no bytes."""
+        peer = self._peers.get(key)
+        if peer is None or now - peer.token_at > self._config.token_rotation:
+            return b""
+        return peer.token
+
+    def new_id(self) -> int:
+        """A request id nobody can guess."""
+        return self._random_bits(64)
+
+    def start(self, pending: Pending, data: bytes, now: float, *, resend: bool, timeout: float | None = None) -> None:
+        """Put a sent request under watch. `resend`: send the same datagram once more when it is slow.
+
+        `timeout` in seconds overrides what the round trips suggest; 0 fails it at the next timer.
+        """
+        pending.data = data if resend else b""
+        pending.resend = resend
+        pending.sent = now
+        if timeout is None:
+            slow_after, lost_after = self._patience(pending.contact.key)
+        else:
+            pending.timed = True
+            slow_after, lost_after = timeout / 4, timeout
+        pending.deadline = now + lost_after
+        self._pending[pending.rid] = pending
+        heapq.heappush(self._timers, (now + slow_after, pending.rid))
+
+    def match(self, rid: int, key: bytes, address: Address) -> Pending | None:
+        """The request that a reply belongs to, or None: unasked, late, or from somewhere else."""
+        pending = self._pending.get(rid)
+        if pending is None or pending.contact.key != key or pending.address != address:
+            return None
+        return pending
+
+    def finish(self, pending: Pending, token: bytes, now: float) -> float:
+        """Take the request off: it was answered. Returns the round trip in seconds."""
+        del self._pending[pending.rid]
+        key = pending.contact.key
+        peer = self._peers.get(key)
+        if peer is None:
+            peer = self._peers[key] = PeerState()
+            if len(self._peers) > PEERS_KEPT:
+                self._peers.popitem(last=False)
+        rtt = now - pending.sent
+        if not (pending.timed or (pending.slow and pending.resend)):
+            # Karn's algorithm (RFC 6298 section 3): an answer to a datagram sent twice measures nothing.
+            peer.sample(rtt)
+            self.overall.sample(rtt)
+        peer.failures = 0
+        peer.seen = now
+        if token:
+            peer.token = token
+            peer.token_at = now
+        return rtt
+
+    def next_timer(self) -> float | None:
+        """When the next request becomes slow or lost."""
+        timers = self._timers
+        while timers and timers[0][1] not in self._pending:
+            heapq.heappop(timers)
+        return timers[0][0] if timers else None
+
+    def due(self, now: float) -> list[tuple[Pending, bool]]:
+        """Requests that by `now` became slow (False) or are lost and taken off (True), in order of time."""
+        found: list[tuple[Pending, bool]] = []
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            at, rid = heapq.heappop(timers)
+            pending = self._pending.get(rid)
+            if pending is None:
+                continue
+            lost = at >= pending.deadline
+            if lost:
+                del self._pending[rid]
+                peer = self._peers.get(pending.contact.key)
+                if peer is not None:
+                    peer.failures += 1
+            else:
+                pending.slow = True
+                heapq.heappush(timers, (pending.deadline, rid))
+            found.append((pending, lost))
+        return found
+
+    def _patience(self, key: bytes) -> tuple[float, float]:
+        """Seconds until a request to `key` is slow, and until it is lost."""
+        config = self._config
+        peer = self._peers.get(key)
+        known = peer if peer is not None and peer.mean else None
+        if known is None:
+            overall = self.overall
+            if not overall.mean:
+                return config.first_timeout / 2, config.first_timeout
+            slow = overall.mean + _K * overall.deviation
+            return min(max(slow, config.min_hedge), config.first_timeout / 2), config.first_timeout
+        lost = known.mean + _K * known.deviation
+        if peer is not None and peer.failures:
+            lost *= 2 ** min(peer.failures, 4)  # RFC 6298 section 5.5
+        slow = max(known.mean + _HEDGE_K * known.deviation, config.min_hedge)
+        lost = min(max(lost, config.min_timeout), config.max_timeout)
+        return min(slow, lost * 0.9), lost

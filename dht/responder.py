@@ -1,0 +1,135 @@
+"""Answers to requests. An address that has not shown a token gets no more bytes than it sent.
+
+Decides what to answer; sends nothing. Signals are forwarded by `dht.meeting`, which needs requests of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dht.config import DhtConfig
+from dht.constants import MAX_CONTACTS, MAX_MESSAGE, OVERHEAD_BYTES
+from dht.contact import Address, Contact, pack_address, pack_contacts
+from dht.events import Event, RecordDropped, RecordStored
+from dht.limits import RateLimiter, Tokens, prefix_of
+from dht.records import RecordRefused, Refusal, VerdictCache, decode_record, verify_record
+from dht.routing import Table
+from dht.store import Store
+from dht.wire import FindNode, Get, Message, Nodes, Ping, Pong, Put, Request, Stored, Value
+
+_NODES_HEAD = 36
+"""Message bytes of NODES without contacts: array, number, id (9), token (10), two byte strings' heads (6), rounded up."""
+
+_VALUE_HEAD = 48
+"""The same for VALUE: total (3) and the records' array (3) in addition."""
+
+_VALUE_CONTACTS = 8
+"""Contacts beside a record: the asker has what it wanted and needs only a way on to more copies."""
+
+
+class Asking:
+    """Who asks: key, endpoint, what it may get. One is made for each request."""
+
+    __slots__ = ("address", "key", "proven", "room", "token")
+
+    def __init__(self, key: bytes, address: Address, size: int, token: bytes, proven: bool) -> None:
+        self.key = key
+        self.address = address
+        self.token = token
+        """The token to hand out."""
+        self.proven = proven
+        """Whether it showed a token of ours."""
+        self.room = MAX_MESSAGE if proven else size - OVERHEAD_BYTES
+        """Message bytes the reply may have."""
+
+
+class Responder:
+    """Answers PING, FIND_NODE, GET and PUT from the table and the store."""
+
+    def __init__(
+        self,
+        config: DhtConfig,
+        store: Store,
+        tokens: Tokens,
+        verdicts: VerdictCache,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._verdicts = verdicts
+        self._emit = emit
+        self._limit = RateLimiter(config.rate_limit, config.rate_burst)
+
+    def admit(self, source: object, now: float) -> bool:
+        """Whether `source` is within its rate of requests."""
+        return self._limit.allow(source, now)
+
+    def asking(self, request: Request, key: bytes, address: Address, size: int, now: float) -> Asking:
+        """Judge the token of a request of `size` bytes (the whole datagram)."""
+        token, proven = self._tokens.judge(request.token, key, address, now)
+        return Asking(key, address, size, token, proven)
+
+    def on_ping(self, request: Ping, asking: Asking, now: float) -> Message:
+        """PING → PONG with the observed address."""
+        return Pong(request.rid, asking.token, pack_address(asking.address), int(now))
+
+    def on_find_node(self, request: FindNode, asking: Asking, table: Table) -> Message:
+        """FIND_NODE → NODES."""
+        found = self._nearest(table, request.target, asking, MAX_CONTACTS)
+        nodes4, nodes6 = pack_contacts(found, asking.room - _NODES_HEAD)
+        return Nodes(request.rid, asking.token, nodes4, nodes6)
+
+    def on_get(self, request: Get, asking: Asking, table: Table, now: float) -> Message:
+        """GET → VALUE: as many records as fit, then contacts as far as there is room."""
+        records = self._store.get(request.place, now)
+        room = asking.room - _VALUE_HEAD
+        chosen: list[bytes] = []
+        for record in records[request.skip :]:
+            if len(record.raw) + 3 > room or len(chosen) == 16:
+                break
+            room -= len(record.raw) + 3
+            chosen.append(record.raw)
+        found = self._nearest(table, request.place, asking, _VALUE_CONTACTS if chosen else MAX_CONTACTS)
+        nodes4, nodes6 = pack_contacts(found, room)
+        return Value(request.rid, asking.token, chosen, min(len(records), 65535), nodes4, nodes6)
+
+    def on_put(self, request: Put, asking: Asking, table: Table, own_id: int, now: float) -> Message:
+        """PUT → STORED with the verdict, and the contacts nearer to the place than we are."""
+        refusal, place, seq = self._judge_put(request, asking, now)
+        nearer: list[Contact] = []
+        if place:
+            target = int.from_bytes(place, "big")
+            own_distance = own_id ^ target
+            nearer = [
+                contact
+                for contact in self._nearest(table, place, asking, MAX_CONTACTS)
+                if contact.long_id ^ target < own_distance
+            ]
+        nodes4, nodes6 = pack_contacts(nearer, asking.room - _VALUE_HEAD)
+        return Stored(request.rid, asking.token, refusal, seq, nodes4, nodes6)
+
+    def _judge_put(self, request: Put, asking: Asking, now: float) -> tuple[Refusal, bytes, int]:
+        if not asking.proven:
+            return Refusal.BAD_TOKEN, b"", 0
+        try:
+            record = verify_record(decode_record(request.record), now, self._verdicts)
+        except RecordRefused as error:
+            return error.refusal, b"", 0
+        refusal, dropped = self._store.put(
+            record,
+            now,
+            expires=now + request.lifetime,
+            prefix=prefix_of(asking.address),
+            expected_seq=request.expected_seq,
+        )
+        for old in dropped:
+            self._emit(RecordDropped(old.place, old.owner))
+        held = self._store.held(record.place, record.owner)
+        if refusal is Refusal.NONE and held is not None:
+            self._emit(RecordStored(record, held.expires))
+        return refusal, record.place, held.record.seq if held is not None else 0
+
+    def _nearest(self, table: Table, target: bytes, asking: Asking, count: int) -> list[Contact]:
+        key = asking.key
+        found = table.neighbours(int.from_bytes(target, "big"), count + 1)
+        return [contact for contact in found if contact.key != key][:count]

@@ -1,0 +1,99 @@
+"""Opens and seals datagrams: one X25519 box for each pair of nodes, its key kept.
+
+    version 1 ‖ network tag 4 ‖ sender node key 32 ‖ nonce 24 ‖ NaCl box(message)
+
+The first bit of the nonce says which way a datagram goes: it is set when the sender's key is the greater one.
+Both directions share a key, so without it a datagram could be sent back to where it came from and would open there.
+This file knows no messages and no addresses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from random import Random
+from typing import Final
+
+from nacl import bindings
+from nacl.exceptions import CryptoError
+
+from dht.constants import HEADER_BYTES, KEY_BYTES, MAC_BYTES, MAX_DATAGRAM, NONCE_BYTES, PROTOCOL_VERSION, TAG_BYTES
+from dht.errors import BoxError
+from dht.identity import NodeKey
+
+_KEY_AT: Final = 1 + TAG_BYTES
+_NONCE_AT: Final = _KEY_AT + KEY_BYTES
+_NONCE_BITS: Final = NONCE_BYTES * 8
+_TOP_BIT: Final = 1 << (_NONCE_BITS - 1)
+
+CACHED_KEYS: Final = 4096
+"""Box keys kept: about 1 MB. A missing one costs a scalar multiplication (32 µs)."""
+
+PUBLIC_NETWORK: Final = b"rookery/main"
+
+
+def network_tag(network_key: bytes, name: bytes = PUBLIC_NETWORK) -> bytes:
+    """The 4 bytes that tell a network from others; `network_key` is empty in a public one."""
+    return hashlib.blake2b(name, digest_size=TAG_BYTES, key=network_key, person=b"rookery/tag").digest()
+
+
+class Sealer:
+    """Seals to and opens from other nodes under our node key."""
+
+    def __init__(
+        self, node_key: NodeKey, rng: Random, *, network_key: bytes = b"", name: bytes = PUBLIC_NETWORK
+    ) -> None:
+        self.prefix: Final = bytes((PROTOCOL_VERSION,)) + network_tag(network_key, name)
+        self._node_key = node_key
+        self._network_key = network_key
+        self._header = self.prefix + node_key.public
+        self._random_bits = rng.getrandbits
+        self._keys: OrderedDict[bytes, bytes] = OrderedDict()
+
+    def knows(self, key: bytes) -> bool:
+        """Whether opening a datagram of the node `key` costs no scalar multiplication."""
+        return key in self._keys
+
+    def seal(self, key: bytes, message: bytes) -> bytes:
+        """Return the datagram that carries `message` to the node `key` (32 bytes). Raises `BoxError` for a weak key."""
+        box_key = self._keys.get(key)
+        if box_key is None:
+            box_key = self._derive(key)
+            self._keep(key, box_key)
+        bits = self._random_bits(_NONCE_BITS)
+        bits = bits | _TOP_BIT if self._node_key.public > key else bits & ~_TOP_BIT
+        nonce = bits.to_bytes(NONCE_BYTES, "big")
+        return self._header + nonce + bindings.crypto_box_easy_afternm(message, nonce, box_key)
+
+    def open(self, datagram: bytes) -> tuple[bytes, bytes]:
+        """Return the sender's node key and the message. Raises `BoxError`; the caller has checked the prefix."""
+        if not HEADER_BYTES + MAC_BYTES < len(datagram) <= MAX_DATAGRAM:
+            raise BoxError(f"a datagram of {len(datagram)} bytes")
+        key = datagram[_KEY_AT:_NONCE_AT]
+        nonce = datagram[_NONCE_AT:HEADER_BYTES]
+        if (nonce[0] >= 0x80) is not (key > self._node_key.public) or key == self._node_key.public:
+            raise BoxError("a datagram of ours, sent back")
+        known = self._keys.get(key)
+        box_key = known or self._derive(key)
+        try:
+            message = bindings.crypto_box_open_easy_afternm(datagram[HEADER_BYTES:], nonce, box_key)
+        except (CryptoError, ValueError):
+            raise BoxError(f"the box of {key[:4].hex()}… does not open") from None
+        if known is None:
+            # Kept only now: whoever cannot seal cannot fill the cache either.
+            self._keep(key, box_key)
+        return key, message
+
+    def _derive(self, key: bytes) -> bytes:
+        try:
+            shared = bindings.crypto_box_beforenm(key, self._node_key.secret)
+        except (CryptoError, RuntimeError):
+            raise BoxError(f"the node key {key[:4].hex()}… is of small order") from None
+        if self._network_key:
+            shared = hashlib.blake2b(shared, digest_size=32, key=self._network_key, person=b"rookery/box").digest()
+        return shared
+
+    def _keep(self, key: bytes, box_key: bytes) -> None:
+        self._keys[key] = box_key
+        if len(self._keys) > CACHED_KEYS:
+            self._keys.popitem(last=False)

@@ -1,0 +1,148 @@
+"""Operations that read: find the nodes nearest to a target, get what is stored at a place, ask one node for a sign of life."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dht.contact import Contact, unpack_address
+from dht.errors import DecodeError
+from dht.events import FindNodeDone, GetDone, JoinDone, PingDone
+from dht.operation import Context, Operation, Walk
+from dht.records import Kind, RecordRefused, Refusal, SignedRecord, decode_record, verify_record
+from dht.requests import Pending
+from dht.wire import Get, Message, Ping, Pong, Value
+
+MAX_PAGES = 8
+"""Pages of a crowded topic read from one node. UNSOURCED: 8 x 3 records of 300 bytes or more."""
+
+
+class FindNodeWalk(Walk):
+    """Finds the k nodes nearest to a target."""
+
+    def finish_walk(self, now: float) -> None:
+        """Report the closest."""
+        self.ended = True
+        self.learn_size()
+        k = self.context.config.k
+        self.context.emit(
+            FindNodeDone(self.op, tuple(self.lookup.closest(k)), self.lookup.stats(now), self.lookup.trace())
+        )
+
+
+class JoinWalk(Walk):
+    """Walks to our own id, so that our neighbourhood and we know each other (Kademlia paper, section 2.3)."""
+
+    def __init__(self, context: Context, op: int, own_place: bytes, now: float, then: Callable[[float], None]) -> None:
+        super().__init__(context, op, own_place, now)
+        self._then = then
+
+    def finish_walk(self, now: float) -> None:
+        """Report how many contacts we have."""
+        self.ended = True
+        self.learn_size()
+        self._then(now)
+        self.context.emit(JoinDone(self.op, len(self.context.table), self.lookup.stats(now)))
+
+
+class GetWalk(Walk):
+    """Reads a place: ends once enough nodes agree on the newest record, or the k closest have answered."""
+
+    def __init__(self, context: Context, op: int, place: bytes, now: float, *, quorum: int, paths: int = 0) -> None:
+        super().__init__(context, op, place, now, paths=paths)
+        self._quorum = quorum
+        self._newest: dict[bytes, SignedRecord] = {}
+        self._copies: dict[bytes, int] = {}
+        self._refused: list[tuple[Contact, Refusal]] = []
+        self._topic = False
+
+    def ask(self, contact: Contact, now: float) -> None:
+        """Ask for the first page."""
+        self.context.request(contact, self, Get, (self.target, 0), now, tag=0)
+
+    def on_reply(self, pending: Pending, message: Message, now: float) -> None:
+        """Take in records, contacts, and ask for the next page of a topic."""
+        if self.ended or not isinstance(message, Value):
+            return
+        taken = 0
+        for raw in message.records:
+            taken += self._take(pending.contact, raw, now)
+        page = pending.tag if isinstance(pending.tag, int) else 0
+        if page == 0:
+            self.take_nodes(pending.contact, message.nodes4, message.nodes6, now, had_value=taken > 0)
+        # The page index is the number of records had from this node; a node that sends none gets no more questions.
+        had = page + len(message.records)
+        if self._topic and message.records and had < message.total and page // len(message.records) < MAX_PAGES:
+            self.context.request(pending.contact, self, Get, (self.target, had), now, tag=had)
+        if not self._topic and self._copies and max(self._copies.values()) >= self._quorum:
+            self.finish_walk(now)
+        else:
+            self.advance(now)
+
+    def _take(self, contact: Contact, raw: bytes, now: float) -> int:
+        for owner, known in self._newest.items():
+            if known.raw == raw:
+                self._copies[owner] += 1
+                return 1
+        try:
+            record = verify_record(decode_record(raw), now, self.context.verdicts, place=self.target)
+        except RecordRefused as error:
+            self._refused.append((contact, error.refusal))
+            self.context.count("get_refused_" + error.refusal.name.lower())
+            return 0
+        self._topic = self._topic or record.kind is Kind.TOPIC
+        newest = self._newest.get(record.owner)
+        if newest is None or record.newer_than(newest):
+            self._newest[record.owner] = record
+            self._copies[record.owner] = 1
+        elif record.seq == newest.seq:
+            # Two records with one sequence number: the owner broke the rule. All nodes settle on the greater bytes.
+            self._refused.append((contact, Refusal.CONFLICT))
+            if record.raw > newest.raw:
+                self._newest[record.owner] = record
+                self._copies[record.owner] = 1
+        else:
+            self._refused.append((contact, Refusal.OLDER))
+        return 1
+
+    def finish_walk(self, now: float) -> None:
+        """Report the newest valid records."""
+        self.ended = True
+        k = self.context.config.k
+        closest = self.lookup.closest(k)
+        if self.lookup.finished:
+            self.learn_size()
+        self.context.emit(
+            GetDone(
+                self.op,
+                self.target,
+                tuple(self._newest.values()),
+                max(self._copies.values(), default=0),
+                tuple(self._refused),
+                tuple(closest),
+                self.lookup.stats(now),
+                self.lookup.trace(),
+            )
+        )
+
+
+class PingOperation(Operation):
+    """Asks one node whether it is there."""
+
+    def start(self, contact: Contact, now: float) -> None:
+        """Send the PING."""
+        self.context.request(contact, self, Ping, (), now, resend=True)
+
+    def on_reply(self, pending: Pending, message: Message, now: float) -> None:
+        """It is."""
+        if isinstance(message, Pong):
+            try:
+                observed = unpack_address(message.observed)
+            except DecodeError:
+                observed = None
+            self.ended = True
+            self.context.emit(PingDone(self.op, pending.contact, now - pending.sent, observed))
+
+    def on_failure(self, pending: Pending, now: float) -> None:
+        """It is not, or not for us."""
+        self.ended = True
+        self.context.emit(PingDone(self.op, pending.contact, None, None))
