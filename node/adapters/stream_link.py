@@ -71,8 +71,11 @@ class StreamLink:
         initiated: bool,
         config: StreamConfig | None = None,
         stats: LinkStats | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        # The loop's clock may be virtual; uvloop's counts whole milliseconds, too coarse for a round trip.
+        self._clock = clock or self.loop.time
         self.mux = StreamMux(initiator=initiated, config=config)
         self._channel = channel
         self._peer = peer
@@ -87,7 +90,7 @@ class StreamLink:
         self._acceptors: deque[asyncio.Future[None]] = deque()
         self._pings: dict[bytes, asyncio.Future[None]] = {}
         self._flush_scheduled = False
-        self._opened_at = self.loop.time()
+        self._opened_at = self._clock()
         self._closing: asyncio.Task[None] | None = None
         channel.on_message = self._on_message
         channel.on_room = self._flush
@@ -153,7 +156,7 @@ class StreamLink:
         token = os.urandom(8)
         answered: asyncio.Future[None] = self.loop.create_future()
         self._pings[token] = answered
-        started = self.loop.time()
+        started = self._clock()
         self.mux.ping(token)
         self._flush()
         try:
@@ -161,7 +164,7 @@ class StreamLink:
         finally:
             self._pings.pop(token, None)
         self._check_open()
-        return self.loop.time() - started
+        return self._clock() - started
 
     async def close(self) -> None:
         """End the link in good order and free everything it holds."""
@@ -201,7 +204,7 @@ class StreamLink:
     def _on_message(self, data: bytes) -> None:
         stats = self._stats
         if not stats.messages_received:
-            stats.phases["first-byte"] = self.loop.time() - self._opened_at
+            stats.phases["first-byte"] = self._clock() - self._opened_at
         stats.messages_received += 1
         stats.bytes_received += len(data)
         self.mux.receive_message(data, 0.0)

@@ -1,8 +1,8 @@
 """Opening a WebRTC link from a compact offer and answer.
 
 Decides the order of the phases, how long each may take, and with which typed reason it fails. Whoever carries offer and
-answer vouches for them (sealed and signed by the peers' identities); the fingerprint inside is enforced here, so the link is
-bound to the identity given to `connect`. aiortc is imported with the first session: it costs 0.4 s and 44 MB.
+answer vouches for them (sealed and signed by the peers' identities); the fingerprint inside is enforced here, so the
+link is bound to the identity given to `connect`. aiortc is imported with the first session: it costs 0.4 s and 44 MB.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class WebRtcSession:
     def __init__(self, config: WebRtcConfig | None = None) -> None:
         self.config = config or WebRtcConfig()
         self.phases: dict[str, float] = {}
+        self._late = LinkFault.ICE_TIMEOUT
         self._remote: SessionDescription | None = None
         self._connection: DirectConnection | None = None
         self._ice: RTCIceTransport | None = None
@@ -104,7 +105,7 @@ class WebRtcSession:
             async with asyncio.timeout(timeout):
                 return await self._connect(peer, answer)
         except TimeoutError:
-            raise LinkError(LinkEnd(self._late(), f"not open after {timeout:g} s")) from None
+            raise LinkError(LinkEnd(self._late, f"not open after {timeout:g} s")) from None
         finally:
             if not self._handed_over:
                 await self.close()
@@ -142,7 +143,7 @@ class WebRtcSession:
         certificate = current_certificate(int(time.time() // CERTIFICATE_LIFETIME))
         self._connection = connection
         self._ice = RTCIceTransport(gatherer)
-        # The answering side starts the handshake: it is through with ICE first (RFC 8842 section 5.3 recommends active).
+        # The answering side starts the handshake, as RFC 8842 section 5.3 recommends.
         self._dtls = RunDtlsTransport(self._ice, certificate, client=kind is Kind.ANSWER)
         self._sctp = RunSctpTransport(self._dtls)
         try:
@@ -191,7 +192,7 @@ class WebRtcSession:
 
     async def _phase(self, name: str, work: Awaitable[None], timeout: float, late: LinkFault) -> None:
         started = time.perf_counter()
-        self._phase_fault = late
+        self._late = late
         try:
             async with asyncio.timeout(timeout):
                 await work
@@ -200,9 +201,6 @@ class WebRtcSession:
         except ConnectionError as error:
             raise LinkError(LinkEnd(late, str(error))) from None
         self.phases[name] = time.perf_counter() - started
-
-    def _late(self) -> LinkFault:
-        return getattr(self, "_phase_fault", LinkFault.ICE_TIMEOUT)
 
     async def _start_ice(self, ice: RTCIceTransport, remote: SessionDescription) -> None:
         from aiortc import RTCIceCandidate
@@ -260,7 +258,9 @@ class WebRtcSession:
             stats.path = LinkPath(local.type, (local.host, local.port), far.type, (far.host, far.port))
         channel = WebRtcChannel(self._ice, self._dtls, self._sctp)
         self._handed_over = True
-        return StreamLink(channel, peer, initiated=initiated, config=self.config.streams, stats=stats)
+        return StreamLink(
+            channel, peer, initiated=initiated, config=self.config.streams, stats=stats, clock=time.monotonic
+        )
 
 
 @functools.lru_cache(maxsize=1)
