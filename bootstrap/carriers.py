@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
 import aiohttp
-from yarl import URL
 
 from bootstrap.firstcontacts import MAX_FILE
 from bootstrap.store import read_file
@@ -51,7 +50,7 @@ def _path_of(source: str) -> Path:
 
 async def _fetch_http(source: str) -> bytes:
     try:
-        url = URL(source)
+        url = source
         # No proxy, cookies or credentials from the surroundings. Compressed answers could swell: none are asked for.
         async with aiohttp.ClientSession(
             auto_decompress=False,
@@ -70,7 +69,7 @@ async def _fetch_http(source: str) -> bytes:
     raise CarrierError(f"{source} redirects more than {MAX_REDIRECTS} times")
 
 
-async def _read_body(response: aiohttp.ClientResponse, url: URL) -> bytes:
+async def _read_body(response: aiohttp.ClientResponse, url: str) -> bytes:
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         raise CarrierError(f"{url} answers with {encoding} compression, which was not asked for")
@@ -83,9 +82,10 @@ async def _read_body(response: aiohttp.ClientResponse, url: URL) -> bytes:
     return bytes(body[: MAX_FILE + 1])
 
 
-def _next_url(url: URL, location: str) -> URL:
-    target = url.join(URL(location))
+def _next_url(url: str, location: str) -> str:
+    target = urljoin(url, location)
+    change = (urlsplit(url).scheme, urlsplit(target).scheme)
     # From http to https is a gain; any other change of scheme leads where nobody meant to go.
-    if not location or (target.scheme != url.scheme and (url.scheme, target.scheme) != ("http", "https")):
+    if not location or change not in {("http", "http"), ("http", "https"), ("https", "https")}:
         raise CarrierError(f"{url} redirects to {location!r}, which is not followed")
     return target
