@@ -95,7 +95,7 @@ def _check_key(row: object, key: bytes) -> None:
 
 
 def _check_name(row: object, name: str) -> None:
-    _check(row, (0 < len(name) <= 64, f"its name has {len(name)} characters, not 1-64"))
+    _check(row, (name.isascii() and 0 < len(name) <= 64, f"its name {name!r} is not 1-64 ASCII characters"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +270,7 @@ class StorageFailing:
 
 @dataclass(frozen=True, slots=True)
 class StorageRecovered:
-    """Rows are committed again after a failure."""
+    """Rows are committed again after a failure, or after more had to wait than may."""
 
     lost: int
     """Rows dropped meanwhile, because too many waited."""

@@ -43,8 +43,9 @@ COMMIT_ROWS: Final = 500
 RETRY_DELAY: Final = 5.0
 """Seconds between tries while commits fail. UNSOURCED."""
 
-MAX_WAITING: Final = 50_000
-"""Rows that may wait while commits fail; then the oldest go. UNSOURCED: at most about 70 MB."""
+MAX_WAITING: Final = 100_000
+"""Rows that may wait for a disk that fails or stalls; then the oldest go, and a report says how many. UNSOURCED: more
+than a whole store of 65,536 records, and at most about 140 MB."""
 
 MAX_EVENTS: Final = 64
 """Events kept for a reader that does not come. UNSOURCED."""
@@ -168,7 +169,7 @@ class SqliteStorage:
                 self._events.append(StorageFailing(error, len(self._waiting)))
             self._failing = error
         else:
-            if self._failing is not None:
+            if self._failing is not None or self._lost:
                 self._events.append(StorageRecovered(self._lost))
             self._failing, self._lost = None, 0
         finally:

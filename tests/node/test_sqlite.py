@@ -150,6 +150,15 @@ async def test_what_waits_on_a_full_disk_is_bounded(path: Path, monkeypatch: pyt
     await storage.close()
 
 
+async def test_rows_dropped_with_no_failure_are_reported_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_adapter, "MAX_WAITING", 10)
+    storage = await SqliteStorage.open(path)
+    storage.write(*(held(number) for number in range(30)))
+    assert len((await storage.load()).held) == 10
+    assert storage.next_event() == StorageRecovered(lost=20)
+    await storage.close()
+
+
 async def test_close_tells_what_could_not_be_saved_and_lets_go(path: Path) -> None:
     storage = await SqliteStorage.open(path, max_bytes=60_000)
     storage.write(*(held(number) for number in range(200)))
