@@ -1,0 +1,51 @@
+"""The frozen vectors are what today's code makes; the documents name what the code has."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+from dht.constants import MAX_MESSAGE
+from dht.records import Refusal
+from dht.wire import AnyMessage, Message, Value, encode_message
+
+ROOT = Path(__file__).resolve().parents[2]
+VECTORS = ROOT / "tests" / "vectors"
+MADE = runpy.run_path(str(VECTORS / "make_vectors.py"))
+LARGEST: list[Message] = runpy.run_path(str(Path(__file__).with_name("test_wire.py")))["LARGEST"]
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(MADE["build"]()))
+def test_code_makes_the_frozen_bytes(name: str) -> None:
+    frozen = json.loads((VECTORS / name).read_text(encoding="utf-8"))
+    assert MADE["build"]()[name] == frozen, (
+        f"{name} differs from what the code makes: nodes of the last release would not understand this one"
+    )
+
+
+def test_every_message_is_frozen() -> None:
+    frozen = {type(message) for message in MADE["messages"]().values()}
+    assert frozen == set(AnyMessage.__args__)
+
+
+@pytest.mark.parametrize("name, message", MADE["messages"]().items())
+def test_protocol_lists_every_message_with_number_and_fields(name: str, message: object) -> None:
+    number = type(message).__struct_config__.tag  # type: ignore[attr-defined]
+    row = next((line for line in PROTOCOL.splitlines() if line.startswith(f"| {number} | {name} |")), None)
+    assert row is not None, f"docs/protocol.md has no row '| {number} | {name} | …'"
+    own = [field for field in type(message).__struct_fields__ if field not in {"rid", "token", "server"}]  # type: ignore[attr-defined]
+    assert [field for field in own if f"`{field}`" not in row] == []
+
+
+@pytest.mark.parametrize("message", LARGEST, ids=lambda message: type(message).__name__)
+def test_protocol_says_how_large_a_message_may_be(message: Message) -> None:
+    row = next(line for line in PROTOCOL.splitlines() if line.startswith(f"| {type(message).__struct_config__.tag} |"))
+    size = MAX_MESSAGE if isinstance(message, Value) else len(encode_message(message))
+    assert f"{size:,}" in row.split("|")[4]
+
+
+@pytest.mark.parametrize("refusal", list(Refusal))
+def test_protocol_lists_every_refusal(refusal: Refusal) -> None:
+    assert f"| {refusal.value} | {refusal.name} |" in PROTOCOL
