@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from aiohttp import web
 
@@ -243,14 +243,39 @@ class BootstrapServer:
         server = self._runner.server
         if server is None or len(server.connections) >= self._max_connections:
             return _Turnaway()
-        handler = server()
+        return _Timed(server(), self._connection_seconds)
 
-        def end() -> None:
-            if isinstance(handler.transport, asyncio.Transport):
-                handler.transport.abort()
 
-        asyncio.get_running_loop().call_later(self._connection_seconds, end)
-        return handler
+class _Timed(asyncio.Protocol):
+    """Hands a connection to aiohttp and ends it when its time is over; the timer goes with the connection."""
+
+    def __init__(self, handler: asyncio.Protocol, seconds: float) -> None:
+        self._handler = handler
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # No isinstance check: uvloop's transports are not asyncio's, though they do the same.
+        abort = cast("asyncio.Transport", transport).abort
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, abort)
+        self._handler.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._handler.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._handler.eof_received()
+
+    def pause_writing(self) -> None:
+        self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._handler.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._handler.connection_lost(exc)
 
 
 class _Turnaway(asyncio.Protocol):

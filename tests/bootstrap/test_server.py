@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from bootstrap.page import health_page
-from bootstrap.server import BootstrapServer, Health, create_app
+from bootstrap.server import BootstrapServer, Health, _Timed, create_app
 from bootstrap.sources import Status, fetch_first_contacts
 from bootstrap.store import FileListStorage, replace_file
 from dht.errors import LocalError
@@ -150,6 +150,22 @@ async def test_a_connection_that_says_nothing_is_ended(world):
         with contextlib.suppress(ConnectionResetError):
             assert await asyncio.wait_for(reader.read(), 30) == b""
         writer.close()
+
+
+async def test_connections_of_other_loops_are_ended_too():
+    # uvloop's transports are no asyncio.Transport: a check for that class once left their connections open.
+    class Foreign:
+        def __init__(self):
+            self.aborted = asyncio.Event()
+
+        def abort(self):
+            self.aborted.set()
+
+    transport: Any = Foreign()
+    connection = _Timed(asyncio.Protocol(), 0.01)
+    connection.connection_made(transport)
+    await asyncio.wait_for(transport.aborted.wait(), 30)
+    connection.connection_lost(None)
 
 
 async def test_connections_beyond_the_limit_are_turned_away(world):
