@@ -1,6 +1,7 @@
 """The frozen vectors are what today's code makes; the documents name what the code has."""
 
 import json
+import re
 import runpy
 from pathlib import Path
 
@@ -49,3 +50,10 @@ def test_protocol_says_how_large_a_message_may_be(message: Message) -> None:
 @pytest.mark.parametrize("refusal", list(Refusal))
 def test_protocol_lists_every_refusal(refusal: Refusal) -> None:
     assert f"| {refusal.value} | {refusal.name} |" in PROTOCOL
+
+
+def test_the_threat_model_names_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(tests/[a-z0-9_/]+\.py)", text))
+    assert named
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
