@@ -41,6 +41,8 @@ LAYERS: dict[str, float] = {
     "dht/publish.py": 5,
     "dht/maintenance.py": 5,
     "dht/dialback.py": 5.5,
+    "dht/inbox.py": 5.7,
+    "dht/outlook.py": 5.7,
     "dht/engine.py": 6,
     "node/ports.py": 7,
     "node/storage.py": 7,
@@ -248,10 +250,16 @@ def test_a_file_imports_only_lower_layers(file: str) -> None:
 
 def test_no_files_import_each_other_in_a_circle() -> None:
     graph = {file: {imported for imported, _ in imported_files(file, at_run_time=True)} for file in CODE}
-    while leaves := [file for file, imports in graph.items() if not imports & graph.keys()]:
-        for file in leaves:
+    # Whoever imports nothing that is left, or is imported by nobody left, lies on no circle.
+    while loose := [
+        file
+        for file, imports in graph.items()
+        if not imports & graph.keys() or not any(file in others for others in graph.values())
+    ]:
+        for file in loose:
             del graph[file]
-    assert not graph, f"in or above a circle of imports: {sorted(graph)}"
+    circle = {file: sorted(imports & graph.keys()) for file, imports in graph.items()}
+    assert not circle, f"these import each other in a circle: {circle}"
 
 
 @pytest.mark.parametrize("file", [file for file in CODE if file.startswith(PURE)])
