@@ -1,0 +1,202 @@
+"""Commands and queries on a node, as JSON documents and JSON lines: what `docs/api.md` lists.
+
+Decides the names of commands, their parameters and what their documents say. Refuses to know how a request came in
+(`node.adapters.http_api`, or the command line in the same process) and how an answer is shown (`node.cli_render`).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from dht.records import topic_place
+from node.adapters.http import ApiFailure
+from node.api_errors import failure_of, kebab
+from node.api_files import FileCommands
+from node.api_json import record_to_json, to_json
+from node.api_params import Params
+
+if TYPE_CHECKING:
+    from node.node import GetOutcome, Node, NodeEvent
+
+Document = dict[str, Any]
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+"""How grave an event is, as the logging package ranks it."""
+
+MAX_LOG_TAIL: Final = 100_000
+"""Events asked for at once; the node's own ring is far smaller."""
+
+
+class Api:
+    """The commands of one node. `call` and `stream` raise nothing but `ApiFailure`."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        files = FileCommands(node)
+        self._calls: dict[str, Callable[[Params], Awaitable[Document]]] = {
+            "status": self._status,
+            "peers": self._peers,
+            "find": self._find,
+            "ping": self._ping,
+            "put": self._put,
+            "get": self._get,
+            "decide": files.decide,
+        }
+        self._streams: dict[str, Callable[[Params], AsyncGenerator[Document, None]]] = {
+            "connect": self._connect,
+            "send": files.send,
+            "receive": files.receive,
+            "log": self._log,
+        }
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The names that `call` and `stream` know."""
+        return (*self._calls, *self._streams)
+
+    async def call(self, command: str, params: Document) -> Document:
+        """Do one command and return its document."""
+        handler = self._calls.get(command)
+        if handler is None:
+            raise self._unknown(command, self._calls, self._streams)
+        try:
+            return await handler(Params(command, params))
+        except Exception as error:
+            raise failure_of(error) from error
+
+    async def stream(self, command: str, params: Document) -> AsyncGenerator[Document, None]:
+        """Do one command and yield its events. The last one tells the outcome; closing the iterator gives up."""
+        handler = self._streams.get(command)
+        if handler is None:
+            raise self._unknown(command, self._streams, self._calls)
+        try:
+            async with aclosing(handler(Params(command, params))) as events:
+                async for event in events:
+                    yield event
+        except Exception as error:
+            raise failure_of(error) from error
+
+    @staticmethod
+    def _unknown(command: str, here: dict[str, Any], there: dict[str, Any]) -> ApiFailure:
+        if command in there:
+            return ApiFailure("unknown-command", f"{command!r} is a {'stream' if 'status' in here else 'call'}")
+        return ApiFailure("unknown-command", f"there is no command {command!r}", f"known are {', '.join(sorted(here))}")
+
+    async def _status(self, params: Params) -> Document:
+        params.done()
+        document: Document = to_json(self._node.status())
+        return document
+
+    async def _peers(self, params: Params) -> Document:
+        params.done()
+        return {"contacts": to_json(self._node.contacts()), "links": to_json(self._node.links())}
+
+    async def _find(self, params: Params) -> Document:
+        peer = params.peer()
+        trace = params.flag("trace")
+        params.done()
+        outcome: Document = {"peer": peer.text, **to_json(await self._node.find(peer))}
+        if not trace:
+            outcome.pop("trace", None)
+        return outcome
+
+    async def _ping(self, params: Params) -> Document:
+        peer = params.peer()
+        dht, link = params.flag("dht"), params.flag("link")
+        params.done()
+        both = dht == link
+        document: Document = {"peer": peer.text}
+        if dht or both:
+            document["dht"] = to_json(await self._node.ping_dht(peer))
+        if link or both:
+            document["link"] = to_json(await self._node.ping_link(peer))
+        return document
+
+    async def _put(self, params: Params) -> Document:
+        value = params.data("value_base64")
+        salt = params.data("salt_base64")
+        topic = params.text_or_none("topic")
+        expected_seq = params.integer("expected_seq", 0, 2**63 - 1)
+        params.done()
+        if value is None:
+            raise ApiFailure("bad-input", "put: value_base64 is missing")
+        if salt is not None and topic is not None:
+            raise ApiFailure("bad-input", "put: a record has a salt or a topic, not both")
+        if expected_seq is not None and salt is None:
+            raise ApiFailure("bad-input", "put: expected_seq is for a record with a salt: only such a one is replaced")
+        document: Document = to_json(await self._node.put(value, salt=salt, topic=topic, expected_seq=expected_seq))
+        return document
+
+    async def _get(self, params: Params) -> Document:
+        owner = params.peer_or_none("owner")
+        salt = params.data("salt_base64")
+        place = params.place("place")
+        topic = params.text_or_none("topic")
+        params.done()
+        if topic is not None:
+            place = topic_place(topic)
+        if (place is None) == (salt is None):
+            raise ApiFailure("bad-input", "get: give a salt (with the owner, if it is not this node), or a place")
+        if salt is not None and owner is None:
+            owner = self._node.identity
+        outcome = await self._node.get(owner=owner, salt=salt, place=place)
+        return get_document(outcome)
+
+    async def _connect(self, params: Params) -> AsyncGenerator[Document, None]:
+        peer = params.peer()
+        timeout = params.seconds("timeout", 30.0)
+        params.done()
+        yield {"event": "connecting", "peer": peer.text}
+        outcome = await self._node.connect(peer, timeout=timeout)
+        yield {"event": "done", "peer": peer.text, **to_json(outcome)}
+
+    async def _log(self, params: Params) -> AsyncGenerator[Document, None]:
+        last = params.integer("last", 0, MAX_LOG_TAIL, 20)
+        follow = params.flag("follow")
+        level = params.text_or_none("level") or "info"
+        params.done()
+        if level not in LEVELS:
+            raise ApiFailure("bad-input", f"log: level = {level!r} must be one of {', '.join(LEVELS)}")
+        least = LEVELS.index(level)
+        # Subscribed before the past is read: nothing falls between the two.
+        async with aclosing(self._node.events()) as events:
+            past = [event_document(event) for event in self._node.recent_events()]
+            shown = [document for document in past if LEVELS.index(document["level"]) >= least]
+            for document in shown[len(shown) - min(last or 0, len(shown)) :]:
+                yield document
+            if not follow:
+                return
+            async for event in events:
+                document = event_document(event)
+                if LEVELS.index(document["level"]) >= least:
+                    yield document
+
+
+def event_document(event: NodeEvent) -> Document:
+    """An event of the node's: when, how grave, one sentence, its kind, and all its fields."""
+    document: Document = to_json(event)
+    return {
+        "time": document.pop("time"),
+        "level": document.pop("level", "info"),
+        "kind": kebab(type(event).__name__),
+        "text": document.pop("text"),
+        "fields": document,
+    }
+
+
+def get_document(outcome: GetOutcome) -> Document:
+    """What a read brought: each record with its value in base64, and as text where it is text."""
+    document: Document = to_json(outcome)
+    document["records"] = [{**record_to_json(record), **value_document(record.payload)} for record in outcome.records]
+    return document
+
+
+def value_document(value: bytes) -> Document:
+    """Bytes of an app, for programs in base64 and for people as text."""
+    document: Document = {"value_base64": base64.b64encode(value).decode()}
+    with suppress(UnicodeDecodeError):
+        document["value_text"] = value.decode()
+    return document

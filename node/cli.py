@@ -1,0 +1,58 @@
+"""The `rookery` command.
+
+Decides which commands there are. What each does stands in a file of its own (`cli_peers`, `cli_files` …), how they
+fail in `cli_exit`, how results look in `cli_render`. Imports nothing heavy: `rookery --help` must be quick.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from node import cli_bootstrap, cli_config, cli_files, cli_log, cli_peers, cli_records, cli_run
+from node.cli_exit import RookeryGroup
+
+app = typer.Typer(
+    name="rookery",
+    cls=RookeryGroup,
+    help="Meet and talk to peers that you know only by their key, with no server between you.",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def print_version(wanted: bool) -> None:
+    """Print the release and end."""
+    if wanted:
+        from node.cli_session import release
+
+        print(f"rookery {release()}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the release and end.")
+    ] = False,
+) -> None:
+    """Meet and talk to peers that you know only by their key, with no server between you."""
+
+
+cli_run.add_to(app)
+cli_config.add_to(app)
+cli_peers.add_to(app)
+cli_files.add_to(app)
+cli_records.add_to(app)
+cli_log.add_to(app)
+cli_bootstrap.add_to(app)
+
+
+def main() -> None:
+    """What the installed command calls."""
+    typer.main.get_command(app).main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Options that many commands share, and the node's settings as flags of every command that needs a node.
+
+Decides how flags are named and how they reach the configuration. The flags are read off `NodeConfig` itself, and only
+when such a command runs or is asked for its help: that costs time which `rookery id` need not pay.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from node.config import NodeConfig
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
+Peer = Annotated[str, typer.Argument(metavar="PEER", help="The peer's id: 52 characters, as its `rookery id` prints.")]
+
+class NodeCommand(TyperCommand):
+    """A command that needs a node: takes every setting of the node as a flag."""
+
+    shows_all = False
+    """Whether the help lists every setting, or only those that say which node is meant."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The command's own parameters, then the settings."""
+        from node.cli_settings import options
+
+        own = super().get_params(ctx)
+        taken = {name for param in own for name in getattr(param, "opts", ())}
+        return [*own[:-1], *options(taken, shows_all=self.shows_all), *own[-1:]]
+
+
+class ServerCommand(NodeCommand):
+    """A command that is a node: its help lists every setting."""
+
+    shows_all = True
+
+
+def node_config(ctx: typer.Context) -> NodeConfig:
+    """The configuration in force: defaults, file, environment, and this command's flags. Raises `LocalError`."""
+    from node.cli_settings import GIVEN, load
+
+    return load(dict(ctx.meta.get(GIVEN, {})))

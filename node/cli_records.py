@@ -1,0 +1,179 @@
+"""The commands about an app's own records: `put` and `get`.
+
+Decides where a value comes from and goes to; values are bytes, and cross untouched. Refuses to know who keeps them.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from node.adapters.http import ApiFailure
+from node.cli_exit import FAILED
+from node.cli_options import Json, NodeCommand
+from node.cli_peers import ask, known_peer
+
+Document = dict[str, Any]
+
+MAX_VALUE: Final = 1 << 16
+"""Bytes read of a value; a record holds under a thousand, and the node says exactly how many fit."""
+
+VERDICT_COLUMNS: Final = {"contact": "node", "refusal": "verdict", "seq": "holds seq"}
+
+Salt = Annotated[str | None, typer.Option("--salt", "-s", help="Name of the record under its owner's key.")]
+Topic = Annotated[str | None, typer.Option("--topic", help="Announce under a topic, beside others' announcements.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("put", cls=NodeCommand)(put)
+    app.command("get", cls=NodeCommand)(get)
+
+
+def put(
+    ctx: typer.Context,
+    value: Annotated[str | None, typer.Argument(help="The value; '-' or nothing reads standard input.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Take the value from this file.")] = None,
+    salt: Salt = None,
+    topic: Topic = None,
+    expected_seq: Annotated[
+        int | None, typer.Option("--expected-seq", min=0, help="Store only if this is the current sequence number.")
+    ] = None,
+    receipt: Annotated[bool, typer.Option("--receipt", help="Show what every node asked said.")] = False,
+    json: Json = False,
+) -> None:
+    """Store a value in the DHT: under your key and a salt, under a topic, or under its own hash."""
+    from node import cli_render as render
+
+    params: Document = {"value_base64": encoded(read_value(value, file))}
+    if salt is not None:
+        params["salt_base64"] = encoded(salt.encode())
+    if topic is not None:
+        params["topic"] = topic
+    if expected_seq is not None:
+        params["expected_seq"] = expected_seq
+    document = ask(ctx, "put", params)
+    if json:
+        render.emit(document)
+    else:
+        show_receipt(document, every=receipt)
+    if not document["ok"]:
+        raise typer.Exit(FAILED)
+
+
+def get(
+    ctx: typer.Context,
+    owner: Annotated[str | None, typer.Argument(metavar="[PEER]", help="Whose record; yours if not given.")] = None,
+    salt: Salt = None,
+    place: Annotated[str | None, typer.Option("--place", help="Place of a value, as `put` printed it.")] = None,
+    topic: Topic = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the value into this file.")] = None,
+    json: Json = False,
+) -> None:
+    """Read a value from the DHT, verified, and write it out byte for byte."""
+    from node import cli_render as render
+
+    params: Document = {}
+    if owner is not None:
+        params["owner"] = known_peer(owner)
+    if salt is not None:
+        params["salt_base64"] = encoded(salt.encode())
+    if place is not None:
+        params["place"] = place
+    if topic is not None:
+        params["topic"] = topic
+    if (salt is not None) + (place is not None) + (topic is not None) != 1:
+        raise ApiFailure("bad-input", "say which record: --salt (of PEER, or yours), --place, or --topic")
+    document = ask(ctx, "get", params)
+    if json:
+        render.emit(document)
+    if not document["found"]:
+        if not json:
+            print(f"not found: {document['reason'] or 'no node that was asked has it'}", file=sys.stderr)
+        raise typer.Exit(FAILED)
+    values = [base64.b64decode(record["value_base64"]) for record in document["records"]]
+    if output is not None:
+        write_value(output, values)
+    elif not json:
+        show_values(document["records"], values, many=topic is not None)
+
+
+def read_value(value: str | None, file: Path | None) -> bytes:
+    """The value from where the user said it is. Raises `ApiFailure` for a file that cannot be read or is too long."""
+    if value is not None and value != "-":
+        if file is not None:
+            raise ApiFailure("bad-input", "give the value or --file, not both")
+        return value.encode(errors="surrogateescape")
+    try:
+        if file is not None:
+            with file.open("rb") as source:
+                content = source.read(MAX_VALUE + 1)
+        else:
+            content = sys.stdin.buffer.read(MAX_VALUE + 1)
+    except OSError as error:
+        raise ApiFailure("unreadable-file", f"{file or 'standard input'} cannot be read: {error.strerror}") from None
+    if len(content) > MAX_VALUE:
+        raise ApiFailure(
+            "too-large", f"the value is longer than {MAX_VALUE} bytes: records hold under 1,000", "use `rookery send`"
+        )
+    return content
+
+
+def write_value(path: Path, values: list[bytes]) -> None:
+    """Write the values into a file, one after the other."""
+    try:
+        path.write_bytes(b"\n".join(values))
+    except OSError as error:
+        raise ApiFailure("unwritable-file", f"{path} cannot be written: {error.strerror}") from None
+
+
+def show_values(records: list[Document], values: list[bytes], *, many: bool) -> None:
+    """Write the bytes as they are; a terminal gets no bytes that could steer it."""
+    from node import cli_render as render
+
+    if many:
+        rows = [
+            {"owner": record.get("owner"), "seq": record.get("seq"), "value": shown(value)}
+            for record, value in zip(records, values, strict=True)
+        ]
+        render.table(rows, {"owner": "owner", "seq": "seq", "value": "value"}, empty="nobody announced anything")
+    elif sys.stdout.isatty():
+        print(shown(values[0]))
+    else:
+        sys.stdout.buffer.write(values[0])
+        sys.stdout.buffer.flush()
+
+
+def shown(value: bytes) -> str:
+    """A value on a terminal: its text, or hexadecimal when it is none."""
+    try:
+        written = value.decode()
+    except UnicodeDecodeError:
+        return value.hex()
+    return written if all(char.isprintable() or char in "\n\t" for char in written) else value.hex()
+
+
+def show_receipt(document: Document, *, every: bool) -> None:
+    """A receipt for people: where, how many, and why not more."""
+    from node import cli_render as render
+
+    summary = {
+        "place": document["place"],
+        "seq": document["seq"],
+        "stored by": f"{document['stored']} of {len(document['verdicts'])} nodes ({document['needed']} needed)",
+        "outcome": "stored" if document["ok"] else "not stored by enough nodes",
+        "refused": document["reasons"],
+    }
+    render.fields({name: value for name, value in summary.items() if value not in (None, {})})
+    if every:
+        render.screen().print()
+        render.table(document["verdicts"], VERDICT_COLUMNS, empty="no node was asked")
+
+
+def encoded(value: bytes) -> str:
+    """Base64, as the local API takes bytes."""
+    return base64.b64encode(value).decode()

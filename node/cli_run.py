@@ -1,0 +1,121 @@
+"""The command `run`: a headless node, from start to saved state.
+
+Decides what it says (a few lines for people on standard error, or JSON lines on standard output) and how it ends:
+SIGTERM or one Ctrl-C stops it in good order, a second Ctrl-C at once. Refuses to know what the node does meanwhile.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from node.cli_exit import Terminated
+from node.cli_log import LEVELS, event_line
+from node.cli_options import Json, ServerCommand, node_config
+from node.cli_session import node_for, release, run_async
+
+if TYPE_CHECKING:
+    from node.config import NodeConfig
+
+Document = dict[str, Any]
+
+Service = Callable[[Any], AbstractAsyncContextManager[Document]]
+"""Something that runs beside a node; yields what to say of it when it is ready."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("run", cls=ServerCommand)(run)
+
+
+def run(
+    ctx: typer.Context,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say everything, not only what matters.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
+    json: Json = False,
+) -> None:
+    """Run a node until Ctrl-C or SIGTERM. Needs no configuration at all."""
+    config = node_config(ctx)
+    level = "debug" if verbose else "warning" if quiet else config.log_level
+    with suppress(Terminated):  # SIGTERM is how a service is told to end: it did as told.
+        run_async(lambda: serve(config, Speaker(json or config.log_json, level)))
+
+
+class Speaker:
+    """Says what happens: JSON lines for programs, text lines for people."""
+
+    def __init__(self, as_json: bool, level: str) -> None:
+        self._as_json = as_json
+        self._least = LEVELS.index(level)
+
+    def event(self, document: Document) -> None:
+        """Say one event of the node's, if it is grave enough."""
+        if LEVELS.index(document.get("level", "info")) < self._least:
+            return
+        if self._as_json:
+            self.document({"event": "log", **document})
+        else:
+            print(event_line(document), file=sys.stderr, flush=True)
+
+    def ready(self, document: Document) -> None:
+        """Say that the node can be talked to, and where."""
+        if self._as_json:
+            self.document({"event": "ready", **document})
+            return
+        lines = {name: document.get(name) for name in ("identity", "contact", "mode", "data_dir", "api")}
+        for name, value in lines.items():
+            print(f"{name:9} {value}", file=sys.stderr, flush=True)
+
+    def document(self, document: Document) -> None:
+        """Say one JSON line."""
+        from node.cli_render import emit_line
+
+        if self._as_json:
+            emit_line(document)
+
+
+async def serve(config: NodeConfig, speaker: Speaker, more: Service | None = None) -> None:
+    """Run a node with its local API, and what `more` adds to it, until cancelled."""
+    async with AsyncExitStack() as stack:
+        node = await stack.enter_async_context(node_for(config))
+        api, where = await stack.enter_async_context(api_server(node, config))
+        if more is not None:
+            where |= await stack.enter_async_context(more(node))
+        speaker.ready({**ready_document(await api.call("status", {})), **where})
+        try:
+            async with aclosing(api.stream("log", {"last": 1000, "follow": True, "level": "debug"})) as events:
+                async for event in events:
+                    speaker.event(event)
+        finally:
+            speaker.document({"event": "stopping"})
+
+
+@asynccontextmanager
+async def api_server(node: Any, config: NodeConfig) -> AsyncIterator[tuple[Any, Document]]:
+    """Serve the local API of `node`; yields it, and where it listens."""
+    from node.adapters.http import TOKEN_NAME, make_token, socket_path, tcp_url
+    from node.adapters.http_api import ApiServer
+    from node.api import Api
+
+    api = Api(node)
+    server = ApiServer(api, release=release())
+    try:
+        path = config.api or socket_path(config.data_dir)
+        await server.listen_unix(path)
+        where = {"api": str(path)}
+        if config.api_http is not None:
+            host, port = config.api_http
+            token = make_token(config.data_dir / TOKEN_NAME)
+            where["api_http"] = tcp_url((host, await server.listen_http(host, port, token)))
+        yield api, where
+    finally:
+        await server.stop()
+
+
+def ready_document(status: Document) -> Document:
+    """Of the status, what those who talk to the node need first."""
+    return status
