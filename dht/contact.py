@@ -99,10 +99,13 @@ def unpack_contacts(v4: bytes, v6: bytes) -> list[Contact]:
 
 def pack_contacts(contacts: list[Contact], room: int) -> tuple[bytes, bytes]:
     """Pack as many of `contacts` as fit `room` bytes, nearest first, into an IPv4 and an IPv6 string."""
+    fitting = [contact.packed for contact in contacts[: max(0, room) // PACKED_V4]]
+    joined = b"".join(fitting)
+    if len(joined) == len(fitting) * PACKED_V4:
+        return joined, b""
     v4: list[bytes] = []
     v6: list[bytes] = []
-    for contact in contacts:
-        packed = contact.packed
+    for packed in fitting:
         room -= len(packed)
         if room < 0:
             break

@@ -163,11 +163,14 @@ class DhtEngine:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` is to be called next, Unix seconds."""
-        timers = [self._maintenance.next_timer(), *(due for _, due in self._homes)]
+        first = self._maintenance.next_timer()
         for timer in (self.requests.next_timer(), self._outlook.next_timer(), self._store.next_expiry()):
-            if timer is not None:
-                timers.append(timer)
-        return min(timers)
+            if timer is not None and timer < first:
+                first = timer
+        for _, due in self._homes:
+            if due < first:
+                first = due
+        return first
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""

@@ -96,11 +96,11 @@ class Lookup:
         """Start from these contacts."""
         self._add(contacts, 1, None)
 
-    def next_requests(self, now: float) -> list[Contact]:
-        """The contacts to ask now. They count as asked."""
+    def next_requests(self, now: float, limit: int = MAX_REQUESTS) -> list[Contact]:
+        """The contacts to ask now, so that at most `limit` of them (and α) are in flight. They count as asked."""
         chosen: list[Contact] = []
         rank = 0
-        free = min(self._alpha - self._in_flight, MAX_REQUESTS - self._requests)
+        free = min(min(self._alpha, limit) - self._in_flight, MAX_REQUESTS - self._requests)
         if free <= 0:
             return chosen
         for candidate in self._sorted:
@@ -225,9 +225,9 @@ class DisjointLookup:
             if self._path_of.setdefault(contact.key, path) is path:
                 path.seed([contact])
 
-    def next_requests(self, now: float) -> list[Contact]:
-        """The contacts to ask now, over all paths."""
-        return [contact for path in self._paths for contact in path.next_requests(now)]
+    def next_requests(self, now: float, limit: int = MAX_REQUESTS) -> list[Contact]:
+        """The contacts to ask now, over all paths; `limit` counts for each."""
+        return [contact for path in self._paths for contact in path.next_requests(now, limit)]
 
     def on_reply(self, contact: Contact, nodes: Iterable[Contact], now: float, *, had_value: bool = False) -> None:
         """`contact` answered and named `nodes`."""

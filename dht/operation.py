@@ -120,10 +120,14 @@ class Walk(Operation):
         if self.context.requests.room < self.context.config.alpha:
             self.context.wait(self)
             return
-        for contact in self.lookup.next_requests(now):
+        for contact in self.lookup.next_requests(now, self.wanted()):
             self.ask(contact, now)
         if not self.ended and self.lookup.finished:
             self.finish_walk(now)
+
+    def wanted(self) -> int:
+        """How many requests in flight could still be of use."""
+        return self.context.config.alpha
 
     def ask(self, contact: Contact, now: float) -> None:
         """Send one request of the walk."""

@@ -23,8 +23,7 @@ from dht.identity import NodeKey
 
 _KEY_AT: Final = 1 + TAG_BYTES
 _NONCE_AT: Final = _KEY_AT + KEY_BYTES
-_NONCE_BITS: Final = NONCE_BYTES * 8
-_TOP_BIT: Final = 1 << (_NONCE_BITS - 1)
+_NONCE_PREFIX: Final = NONCE_BYTES - 8
 
 CACHED_KEYS: Final = 4096
 """Box keys kept: about 1 MB. A missing one costs a scalar multiplication (32 µs)."""
@@ -45,9 +44,17 @@ class Sealer:
     ) -> None:
         self.prefix: Final = bytes((PROTOCOL_VERSION,)) + network_tag(network_key, name)
         self._node_key = node_key
+        self._own = node_key.public
         self._network_key = network_key
         self._header = self.prefix + node_key.public
-        self._random_bits = rng.getrandbits
+        # A nonce must never come twice under a key: 127 random bits for this run, then a counter (a nonce need not be
+        # secret, and drawing 192 random bits for each datagram costs as much as the box).
+        prefix = bytearray(rng.randbytes(_NONCE_PREFIX))
+        prefix[0] &= 0x7F
+        self._low_prefix = bytes(prefix)
+        prefix[0] |= 0x80
+        self._high_prefix = bytes(prefix)
+        self._count = 0
         self._keys: OrderedDict[bytes, bytes] = OrderedDict()
 
     def knows(self, key: bytes) -> bool:
@@ -60,9 +67,9 @@ class Sealer:
         if box_key is None:
             box_key = self._derive(key)
             self._keep(key, box_key)
-        bits = self._random_bits(_NONCE_BITS)
-        bits = bits | _TOP_BIT if self._node_key.public > key else bits & ~_TOP_BIT
-        nonce = bits.to_bytes(NONCE_BYTES, "big")
+        self._count += 1
+        prefix = self._high_prefix if self._own > key else self._low_prefix
+        nonce = prefix + self._count.to_bytes(8, "big")
         return self._header + nonce + bindings.crypto_box_easy_afternm(message, nonce, box_key)
 
     def open(self, datagram: bytes) -> tuple[bytes, bytes]:
@@ -71,7 +78,7 @@ class Sealer:
             raise BoxError(f"a datagram of {len(datagram)} bytes")
         key = datagram[_KEY_AT:_NONCE_AT]
         nonce = datagram[_NONCE_AT:HEADER_BYTES]
-        if (nonce[0] >= 0x80) is not (key > self._node_key.public) or key == self._node_key.public:
+        if (nonce[0] >= 0x80) is not (key > self._own) or key == self._own:
             raise BoxError("a datagram of ours, sent back")
         known = self._keys.get(key)
         box_key = known or self._derive(key)

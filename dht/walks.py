@@ -15,6 +15,9 @@ from dht.wire import Get, Message, Ping, Pong, Value
 MAX_PAGES = 8
 """Pages of a crowded topic read from one node. UNSOURCED: 8 x 3 records of 300 bytes or more."""
 
+SPARE = 2
+"""Requests in flight beyond what a quorum lacks: covers a lost datagram or two. UNSOURCED."""
+
 
 class FindNodeWalk(Walk):
     """Finds the k nodes nearest to a target."""
@@ -54,6 +57,12 @@ class GetWalk(Walk):
         self._copies: dict[bytes, int] = {}
         self._refused: list[tuple[Contact, Refusal]] = []
         self._topic = False
+
+    def wanted(self) -> int:
+        """As many as are missing for the quorum, and a few to spare; all of α while nobody has had a copy."""
+        if self._topic or not self._copies:
+            return self.context.config.alpha
+        return self._quorum - max(self._copies.values()) + SPARE
 
     def ask(self, contact: Contact, now: float) -> None:
         """Ask for the first page."""
