@@ -205,6 +205,9 @@ class Sender:
         if advance or acked:
             self.timeouts = 0
             self._probed = False
+            if self.srtt is not None:
+                # Something got through: the doubled pauses have done their work, as Linux' TCP sees it too.
+                self.rto = min(max(self.srtt + 4 * self.rttvar, RTO_MIN), RTO_MAX)
         if flight or self._lost or gap_acked:
             if advance or acked:
                 self._arm(now)
@@ -284,7 +287,6 @@ class Sender:
         else:
             self.rttvar += (abs(self.srtt - rtt) - self.rttvar) / 4
             self.srtt += (rtt - self.srtt) / 8
-        self.rto = min(max(self.srtt + 4 * self.rttvar, RTO_MIN), RTO_MAX)
         self.congestion.on_rtt(rtt)
 
     def _arm(self, now: float) -> None:
