@@ -17,6 +17,11 @@ from node.adapters.http import ApiFailure
 log = logging.getLogger("rookery.api")
 
 HINTS: Final = {
+    "no-node": "start one with `rookery run`",
+    "peer-unreached": "try again when it is online",
+    "no-answer": "try again; `rookery log` of the peer tells more",
+    "not-stored": "`--receipt` shows what each node said",
+
     "bad-peer-id": "the other side's `rookery id` prints it; copy it whole",
     "bad-config": "`rookery config sample` shows every setting with its range, `rookery config show` what is in force",
     "not-found": "the peer may be offline, or in another network; `rookery find --trace PEER` shows who was asked",

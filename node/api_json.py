@@ -11,7 +11,7 @@ import ipaddress
 import math
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dht.contact import Contact
 from dht.identity import PublicKey
@@ -91,6 +91,10 @@ def _key(key: object) -> str:
     return written if isinstance(written, str) else str(written)
 
 
+HANDLES: Final = frozenset({"link"})
+"""Properties that hand out something alive, for code only."""
+
+
 def _names(kind: type) -> list[str]:
     """The fields a reader may see, then the properties, which are part of what the value says."""
     fields = [field.name for field in dataclasses.fields(kind) if not field.name.startswith("_")]
@@ -98,6 +102,6 @@ def _names(kind: type) -> list[str]:
         name
         for owner in reversed(kind.__mro__)
         for name, member in vars(owner).items()
-        if isinstance(member, property) and not name.startswith("_")
+        if isinstance(member, property) and not name.startswith("_") and name not in HANDLES
     ]
     return list(dict.fromkeys(fields + properties))

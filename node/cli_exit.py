@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -102,6 +102,14 @@ def tell(failure: ApiFailure, as_json: bool) -> None:
     print(f"{_painted('error:', '31')} {failure.message}", file=sys.stderr)
     if failure.hint:
         print(f"{_painted('hint:', '36')} {failure.hint}", file=sys.stderr)
+
+
+def failed(kind: str, message: str) -> NoReturn:
+    """End a command whose operation failed and whose document, if one was asked for, is out already."""
+    from node.api_errors import HINTS
+
+    tell(ApiFailure(kind, message, HINTS.get(kind, ""), fault="operation"), as_json=False)
+    raise typer.Exit(FAILED)
 
 
 def _usage(error: typer.TyperException, as_json: bool) -> int:

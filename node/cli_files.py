@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from node.adapters.http import ApiFailure
-from node.cli_exit import FAILED
+from node.cli_exit import failed
 from node.cli_options import Json, NodeCommand, Peer, node_config
-from node.cli_peers import known_peer
+from node.cli_peers import known, known_peer, sentence
 from node.cli_session import Session, open_session, run_async
 
 if TYPE_CHECKING:
@@ -29,6 +29,22 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command("send", cls=NodeCommand)(send)
     app.command("receive", cls=NodeCommand)(receive)
+
+
+FAULTS = {
+    "too-big": "{peer} takes no file of this size",
+    "no-space": "{peer} has no room for it",
+    "not-wanted": "{peer} did not accept it",
+    "bad-name": "{peer} cannot use its name",
+    "busy": "{peer} is receiving it already, or as many files as it can",
+    "hash-mismatch": "what arrived is not what was sent",
+    "source-changed": "the file changed while it was sent",
+    "cancelled": "it was cancelled",
+    "io-error": "a disk failed",
+    "protocol-error": "{peer} broke the transfer's protocol",
+    "link-lost": "the link broke; send it again, and it goes on where it stopped",
+}
+"""Why a file did not arrive, for people."""
 
 
 def send(
@@ -56,10 +72,10 @@ def send(
                             outcome.update(event)
 
     run_async(work)
+    if not outcome["ok"]:
+        failed(outcome["reason"], f"{path.name} was not sent: {sentence(outcome, FAULTS)}")
     if not json:
-        render.fields(outcome, skip=("event",))
-    if not outcome.get("ok"):
-        raise typer.Exit(FAILED)
+        render.fields(known(outcome), skip=("event", "ok", "fault"))
 
 
 def receive(

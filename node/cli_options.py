@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 Peer = Annotated[str, typer.Argument(metavar="PEER", help="The peer's id: 52 characters, as its `rookery id` prints.")]
 
+
 class NodeCommand(TyperCommand):
     """A command that needs a node: takes every setting of the node as a flag."""
 

@@ -6,11 +6,12 @@ values are written (`cli_render`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
-from node.cli_exit import FAILED
+from node.cli_exit import failed
 from node.cli_options import Json, NodeCommand, Peer, node_config
 from node.cli_session import open_session, run_async
 
@@ -64,12 +65,12 @@ def find(
     if json:
         render.emit(document)
     else:
-        render.fields(document, skip=("trace",))
+        if document["found"]:
+            render.fields(known(document), skip=("found", "trace", "stats", "ways"))
         if trace:
-            render.screen().print()
             render.table(document.get("trace", []), TRACE_COLUMNS, empty="nobody was asked")
     if not document["found"]:
-        raise typer.Exit(FAILED)
+        failed(document["reason"], sentence(document))
 
 
 def ping(
@@ -98,7 +99,7 @@ def ping(
         return reached
 
     if not run_async(work):
-        raise typer.Exit(FAILED)
+        failed("not-reached", f"{peer} was not reached")
 
 
 def connect(
@@ -121,24 +122,76 @@ def connect(
                     render.emit_line(event)
 
     run_async(work)
+    if not document["connected"]:
+        failed(document["reason"], sentence(document))
     if not json:
-        render.fields(document, skip=("event",))
-    if not document.get("connected"):
-        raise typer.Exit(FAILED)
+        render.fields(known(document), skip=("event", "connected"))
 
 
-CONTACT_COLUMNS = {"contact": "contact", "address": "address", "rtt": "rtt", "last_seen": "last seen", "state": "state"}
-LINK_COLUMNS = {"peer": "peer", "address": "address", "type": "type", "rtt": "rtt", "age": "age"}
+CONTACT_COLUMNS = {"contact": "contact", "rtt": "rtt", "last_seen": "last seen", "state": "state"}
+LINK_COLUMNS = {
+    "peer": "peer",
+    "address": "address",
+    "type": "type",
+    "rtt": "rtt",
+    "age": "age",
+    "bytes_sent": "sent",
+    "bytes_received": "received",
+}
+WAY_COLUMNS = {"contact": "by way of", "kind": "kind", "rtt": "rtt"}
 TRACE_COLUMNS = {"contact": "contact", "state": "state", "rtt": "rtt", "hops": "hops", "distance_bits": "distance"}
 
 
+SENTENCES = {
+    "not-joined": "this node found no other node, so nobody could be asked",
+    "not-found": "no node that was asked has a record of {peer}",
+    "bad-record": "the record of {peer} says nothing that this release understands",
+    "self": "{peer} is this node itself",
+    "no-home-node": "{peer} names no node through which it can be reached",
+    "peer-not-registered": "the nodes that {peer} names no longer forward to it",
+    "peer-unreached": "{peer} did not take the offer: it is probably offline",
+    "no-answer": "{peer} took the offer and did not answer in time",
+    "bad-answer": "{peer} answered with something that fits no offer of ours",
+    "refused": "{peer} refused",
+    "link-failed": "offer and answer crossed, but no path to {peer} worked",
+    "timeout": "{peer} was not reached in time",
+    "stopping": "the node was stopped meanwhile",
+}
+"""Reasons for people; programs read them as they are."""
+
+
+def sentence(outcome: Document, more: Mapping[str, str] | None = None) -> str:
+    """Why an operation on a peer failed, as one sentence; `more` has those of reasons of its own."""
+    reason, detail = outcome["reason"], outcome.get("detail")
+    text = {**SENTENCES, **(more or {})}.get(reason, f"{{peer}}: {reason}").format(peer=outcome["peer"])
+    return f"{text} ({detail})" if detail else text
+
+
+def known(document: Document) -> Document:
+    """A document without the fields that say nothing."""
+    return {name: value for name, value in document.items() if value not in (None, "", [], {})}
+
+
 def show_ping(document: Document) -> None:
-    """One ping as lines."""
+    """One ping as lines: over the DHT with every node asked, over the data channel with its round trip."""
     from node import cli_render as render
 
-    for part in ("dht", "link"):
-        if part in document:
-            render.fields({f"{part} #{document['number']}": document[part]})
+    screen = render.screen()
+    for part, name in (("dht", "DHT"), ("link", "data channel")):
+        if part not in document:
+            continue
+        ping = document[part]
+        head = f"{name} #{document['number']}:"
+        if not ping["reached"]:
+            why = f"{ping['reason']} {ping['detail']}".strip()
+            screen.print(f"{head} [red]not reached[/red], {render.escape(why)}")
+            continue
+        if part == "dht":
+            screen.print(f"{head} reached, look-up {render.span(ping['lookup_seconds'])}")
+            render.table(ping["ways"], WAY_COLUMNS, empty="no way was tried")
+        else:
+            opened = " (opened for this)" if ping["connected_now"] else ""
+            screen.print(f"{head} {render.text(ping['rtt'], 'rtt')}{opened}")
 
 
 def ask(ctx: typer.Context, command: str, params: Document) -> Document:

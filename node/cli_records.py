@@ -13,9 +13,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from node.adapters.http import ApiFailure
-from node.cli_exit import FAILED
+from node.cli_exit import failed
 from node.cli_options import Json, NodeCommand
-from node.cli_peers import ask, known_peer
+from node.cli_peers import SENTENCES, ask, known_peer
 
 Document = dict[str, Any]
 
@@ -62,7 +62,9 @@ def put(
     else:
         show_receipt(document, every=receipt)
     if not document["ok"]:
-        raise typer.Exit(FAILED)
+        refused = ", ".join(f"{count} {reason}" for reason, count in document["reasons"].items())
+        stored = f"{document['stored']} nodes stored it, {document['needed']} are needed"
+        failed("not-stored", f"{stored} ({refused or 'nobody was there to ask'})")
 
 
 def get(
@@ -92,9 +94,9 @@ def get(
     if json:
         render.emit(document)
     if not document["found"]:
-        if not json:
-            print(f"not found: {document['reason'] or 'no node that was asked has it'}", file=sys.stderr)
-        raise typer.Exit(FAILED)
+        reason = document["reason"]
+        why = SENTENCES[reason].format(peer=owner or "you") if reason in SENTENCES else reason
+        failed("not-found", f"the record was not found: {why or 'no node that was asked has it'}")
     values = [base64.b64decode(record["value_base64"]) for record in document["records"]]
     if output is not None:
         write_value(output, values)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,7 +51,7 @@ def fields(document: Document, *, skip: Sequence[str] = (), console: Console | N
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     _add_fields(grid, document, skip, 0)
-    (console or screen()).print(grid)
+    _show(grid, console or screen())
 
 
 def table(rows: Iterable[Document], columns: Mapping[str, str], *, empty: str) -> None:
@@ -68,7 +69,7 @@ def table(rows: Iterable[Document], columns: Mapping[str, str], *, empty: str) -
         grid.add_column(head, overflow="fold")
     for row in rows:
         grid.add_row(*(text(row.get(key), key) for key in shown))
-    console.print(grid)
+    _show(grid, console)
 
 
 def text(value: Any, name: str = "") -> str:
@@ -79,10 +80,14 @@ def text(value: Any, name: str = "") -> str:
         return "yes" if value else "no"
     if isinstance(value, int | float) and _is_span(name):
         return span(float(value))
+    if isinstance(value, int | float) and name in MOMENTS:
+        return moment(float(value))
     if isinstance(value, int) and (
         name == "bytes" or name.endswith(("_bytes", "size", "bytes_sent", "bytes_received"))
     ):
         return size(value)
+    if name == "throughput":
+        return f"{size(float(value))}/s"
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, list):
@@ -120,6 +125,12 @@ def span(seconds: float) -> str:
     return f"{seconds / 86400:.1f} d"
 
 
+def moment(then: float) -> str:
+    """A point of time as its distance from now: `12 s ago`, `in 3.2 h`."""
+    ahead = then - time.time()
+    return f"in {span(ahead)}" if ahead > 0 else f"{span(-ahead)} ago"
+
+
 def size(count: float) -> str:
     """A number of bytes with the unit that fits (1 MB = 10^6)."""
     for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
@@ -132,8 +143,11 @@ def _is_span(name: str) -> bool:
     return name.endswith(("seconds", "rtt", "uptime", "age", "offset", "expires_in", "_time")) or name in PHASES
 
 
+MOMENTS: Final = frozenset({"last_seen", "online_since", "changed", "expires", "published_at", "expires_at"})
+"""Names of points of time, in Unix seconds."""
+
 PHASES: Final = frozenset(
-    {"lookup", "signaling", "gather", "ice", "dtls", "sctp", "total", "first_byte", "first-byte", "publish", "connect"}
+    {"lookup", "signaling", "gather", "ice", "dtls", "sctp", "total", "first_byte", "first-byte", "transfer", "publish"}
 )
 """Names of phases, whose values are seconds."""
 
@@ -148,6 +162,16 @@ def _add_fields(grid: Any, document: Document, skip: Sequence[str], depth: int) 
             _add_fields(grid, value, (), depth + 1)
         else:
             grid.add_row(head, text(value, name))
+
+
+def _show(grid: Any, console: Console) -> None:
+    """Print a table; without the blanks that fill its columns where nobody looks."""
+    if console.is_terminal:
+        console.print(grid)
+        return
+    with console.capture() as capture:
+        console.print(grid)
+    console.file.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
 
 
 def _console(file: Any) -> Console:

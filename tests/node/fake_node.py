@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dht.contact import Contact
 from dht.errors import LocalError
-from dht.events import LookupStats, Receipt, Verdict
+from dht.events import Asked, LookupStats, Receipt, Verdict
 from dht.identity import IdentityKey, NodeKey, PublicKey
 from dht.records import Kind, Refusal, SignedRecord, immutable_record, mutable_place, sign_record
+from node.node_events import EventFeed, EventLog, NodeEvent
+from node.node_results import (
+    ConnectOutcome,
+    ContactInfo,
+    DhtPing,
+    FileFailed,
+    FileOffered,
+    FileProgress,
+    FileReceived,
+    FindOutcome,
+    GetOutcome,
+    LinkInfo,
+    LinkPing,
+    Reason,
+    SendOutcome,
+    WayPing,
+)
 
 IDENTITY = IdentityKey.from_seed(bytes(range(32)))
 FRIEND = IdentityKey.from_seed(bytes([7] * 32)).public
@@ -31,74 +48,12 @@ class NodeStatus:
     contact: str
 
 
-@dataclass(frozen=True)
-class ContactInfo:
-    contact: Contact
-    last_seen: float
+@dataclass(frozen=True, slots=True)
+class Happened(NodeEvent):
+    """An event with any words."""
 
-
-@dataclass(frozen=True)
-class FindOutcome:
-    found: bool
-    reason: str | None
-    stats: LookupStats
-    trace: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True)
-class Reached:
-    reached: bool
-    rtt: float | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class ConnectOutcome:
-    connected: bool
-    phases: dict[str, float] = field(default_factory=dict)
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class SendOutcome:
-    ok: bool
-    bytes: int
-    sha256: str
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class GetOutcome:
-    found: bool
-    records: tuple[SignedRecord, ...]
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Joined:
-    time: float
-    text: str
+    text: str = ""
     level: str = "info"
-
-
-@dataclass(frozen=True)
-class FileOffer:
-    transfer: str
-    peer: PublicKey
-    name: str
-    size: int
-
-
-@dataclass(frozen=True)
-class FileEvent:
-    event: str
-    transfer: str
-    peer: PublicKey
-    path: str = ""
-    sha256: str = ""
-    done: int = 0
-    total: int = 0
-    reason: str = ""
 
 
 class FakeNode:
@@ -109,10 +64,11 @@ class FakeNode:
         self.identity = IDENTITY.public
         self.started = False
         self.stopped = False
-        self.past = [Joined(NOW, "joined"), Joined(NOW + 1, "a detail", "debug"), Joined(NOW + 2, "look", "warning")]
-        self.news: asyncio.Queue[Joined] = asyncio.Queue()
+        self.log = EventLog()
+        for event in (Happened(NOW, "joined"), Happened(NOW, "a detail", "debug"), Happened(NOW, "look", "warning")):
+            self.log.add(event)
         self.records: dict[bytes, SignedRecord] = {}
-        self.offers = [FileOffer("t1", FRIEND, "notes.txt", 5)]
+        self.offers = [FileOffered("t1", FRIEND, "notes.txt", 5)]
 
     async def __aenter__(self) -> FakeNode:
         self.started = True
@@ -128,24 +84,29 @@ class FakeNode:
         return NodeStatus(self.identity, "client", 1, 4001, CONTACT.text)
 
     def contacts(self) -> list[ContactInfo]:
-        return [ContactInfo(CONTACT, NOW)]
+        return [ContactInfo(CONTACT, CONTACT.address, 0.02, NOW, "good")]
 
-    def links(self) -> list[Any]:
-        return []
+    def links(self) -> list[LinkInfo]:
+        return [LinkInfo(FRIEND, True, ("192.0.2.9", 5000), "host-host", 60.0, 0.01, 1000, 2000, {"total": 0.2})]
 
     async def find(self, peer: PublicKey) -> FindOutcome:
-        return FindOutcome(peer == FRIEND, None if peer == FRIEND else "no node has its record", STATS)
+        asked = (Asked(CONTACT, 150, "answered", 0.02, 1, peer == FRIEND),)
+        if peer != FRIEND:
+            return FindOutcome(False, Reason.NOT_FOUND, "no node has its record", stats=STATS, trace=asked)
+        return FindOutcome(True, Reason.NONE, direct=(CONTACT,), seq=3, copies=20, stats=STATS, trace=asked)
 
-    async def ping_dht(self, peer: PublicKey) -> Reached:
-        return Reached(True, 0.012) if peer == FRIEND else Reached(False, reason="not found")
+    async def ping_dht(self, peer: PublicKey) -> DhtPing:
+        if peer != FRIEND:
+            return DhtPing(False, Reason.NOT_FOUND, "", 0.1)
+        return DhtPing(True, Reason.NONE, "", 0.1, (WayPing(CONTACT, "direct", 0.012),))
 
-    async def ping_link(self, peer: PublicKey) -> Reached:
-        return Reached(True, 0.034) if peer == FRIEND else Reached(False, reason="not found")
+    async def ping_link(self, peer: PublicKey) -> LinkPing:
+        return LinkPing(True, Reason.NONE, "", 0.034) if peer == FRIEND else LinkPing(False, Reason.NOT_FOUND, "")
 
     async def connect(self, peer: PublicKey, *, timeout: float = 30.0) -> ConnectOutcome:
         if peer == FRIEND:
-            return ConnectOutcome(True, {"lookup": 0.1, "ice": 0.02, "total": 0.2})
-        return ConnectOutcome(False, reason="not-found")
+            return ConnectOutcome(True, Reason.NONE, phases={"lookup": 0.1, "ice": 0.02, "total": 0.2})
+        return ConnectOutcome(False, Reason.NOT_FOUND)
 
     async def send_file(
         self, peer: PublicKey, path: Path, *, on_progress: Callable[[int, int], None] | None = None
@@ -154,8 +115,8 @@ class FakeNode:
         if on_progress is not None:
             on_progress(len(content), len(content))
         if peer != FRIEND:
-            return SendOutcome(False, 0, "", "refused")
-        return SendOutcome(True, len(content), "ab" * 32)
+            return SendOutcome(False, "refused", "no", path.name, len(content))
+        return SendOutcome(True, "", "", path.name, len(content), len(content), sha256="ab" * 32)
 
     async def receive_files(
         self,
@@ -167,13 +128,12 @@ class FakeNode:
     ) -> None:
         for offer in self.offers:
             if not await decide(offer):
-                on_event(FileEvent("failed", offer.transfer, offer.peer, reason="refused"))
+                on_event(FileFailed(offer.transfer, offer.peer, offer.name, "refused"))
                 continue
-            (directory / offer.name).write_bytes(b"notes")
-            on_event(FileEvent("progress", offer.transfer, offer.peer, done=5, total=5))
-            on_event(
-                FileEvent("received", offer.transfer, offer.peer, path=str(directory / offer.name), sha256="cd" * 32)
-            )
+            path = directory / offer.name
+            path.write_bytes(b"notes")
+            on_event(FileProgress(offer.transfer, 5, 5))
+            on_event(FileReceived(offer.transfer, offer.peer, offer.name, path, 5, 0, "cd" * 32))
         if count is None:
             await asyncio.Event().wait()
 
@@ -195,12 +155,11 @@ class FakeNode:
             place = mutable_place(owner, salt)
         record = self.records.get(place)
         if record is None:
-            return GetOutcome(False, (), "no node that was asked has it")
-        return GetOutcome(True, (record,))
+            return GetOutcome(False, "no node that was asked has it", place, (), 0, {}, 0.1, STATS)
+        return GetOutcome(True, "", place, (record,), 20, {}, 0.1, STATS)
 
-    def recent_events(self) -> list[Joined]:
-        return self.past
+    def recent_events(self) -> list[NodeEvent]:
+        return self.log.recent()
 
-    async def events(self) -> AsyncIterator[Joined]:
-        while True:
-            yield await self.news.get()
+    def events(self) -> EventFeed:
+        return self.log.follow()

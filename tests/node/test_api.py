@@ -1,5 +1,6 @@
 """The commands of the local API against a node in memory: documents, parameters, failures."""
 
+import asyncio
 import base64
 import json
 from contextlib import aclosing
@@ -10,7 +11,8 @@ import pytest
 from dht.errors import LocalError
 from node.adapters.http import ApiFailure
 from node.api import Api
-from tests.node.fake_node import CONTACT, FRIEND, IDENTITY, NOW, STRANGER, FakeNode, FileOffer, Joined
+from node.node_results import FileOffered
+from tests.node.fake_node import CONTACT, FRIEND, IDENTITY, NOW, STRANGER, FakeNode, Happened
 
 
 @pytest.fixture
@@ -41,7 +43,9 @@ async def test_status_is_json_with_keys_as_text(api):
 
 async def test_peers_lists_contacts_and_links(api):
     document = await api.call("peers", {})
-    assert document == {"contacts": [{"contact": CONTACT.text, "last_seen": NOW}], "links": []}
+    [contact], [link] = document["contacts"], document["links"]
+    assert (contact["contact"], contact["address"], contact["rtt"]) == (CONTACT.text, "192.0.2.7:4000", 0.02)
+    assert (link["peer"], link["address"], link["phases"]) == (FRIEND.text, "192.0.2.9:5000", {"total": 0.2})
 
 
 async def test_find_tells_the_reason_and_keeps_the_trace_for_those_who_ask(api):
@@ -49,7 +53,8 @@ async def test_find_tells_the_reason_and_keeps_the_trace_for_those_who_ask(api):
     assert found["found"] is True
     assert "trace" not in found
     missed = await api.call("find", {"peer": STRANGER.text, "trace": True})
-    assert (missed["found"], missed["reason"], missed["trace"]) == (False, "no node has its record", [])
+    assert (missed["found"], missed["reason"], missed["detail"]) == (False, "not-found", "no node has its record")
+    assert missed["trace"][0]["contact"] == CONTACT.text
 
 
 @pytest.mark.parametrize(
@@ -145,7 +150,7 @@ async def test_send_wants_an_absolute_path(api):
 
 
 async def test_receive_takes_from_those_who_are_named(api, node, tmp_path: Path):
-    node.offers.append(FileOffer("t2", STRANGER, "evil.txt", 5))
+    node.offers.append(FileOffered("t2", STRANGER, "evil.txt", 5))
     params = {"directory": str(tmp_path), "accept_from": [FRIEND.text], "count": 1}
     events = await collected(api, "receive", params)
     offers = {event["name"]: event["accepted"] for event in events if event["event"] == "offer"}
@@ -176,7 +181,7 @@ async def test_decide_knows_what_waits(api):
 async def test_log_shows_the_past_by_level(api):
     events = await collected(api, "log", {"last": 10})
     assert [event["text"] for event in events] == ["joined", "look"]
-    assert events[0] == {"time": NOW, "level": "info", "kind": "joined", "text": "joined", "fields": {}}
+    assert events[0] == {"time": NOW, "level": "info", "kind": "happened", "text": "joined", "fields": {}}
     assert len(await collected(api, "log", {"last": 10, "level": "debug"})) == 3
     assert [event["text"] for event in await collected(api, "log", {"last": 1})] == ["look"]
 
@@ -184,8 +189,8 @@ async def test_log_shows_the_past_by_level(api):
 async def test_log_follows_until_it_is_closed(api, node):
     seen = []
     async with aclosing(api.stream("log", {"last": 0, "follow": True})) as stream:
-        node.news.put_nowait(Joined(NOW, "too quiet", "debug"))
-        node.news.put_nowait(Joined(NOW, "new"))
+        asyncio.get_running_loop().call_later(0.01, node.log.add, Happened(NOW, "too quiet", "debug"))
+        asyncio.get_running_loop().call_later(0.02, node.log.add, Happened(NOW, "new"))
         async for event in stream:
             seen.append(event["text"])
             break

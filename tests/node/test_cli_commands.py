@@ -70,6 +70,9 @@ def test_find_fails_when_nobody_knows_the_peer(rookery):
     result = rookery("find", STRANGER, "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["found"] is False
+    [line] = error_lines(result)
+    assert line == f"error: no node that was asked has a record of {STRANGER.text} (no node has its record)"
+    assert rookery("find", STRANGER).stdout == ""
 
 
 def test_ping_repeats(rookery):
@@ -132,7 +135,7 @@ def test_put_shows_every_verdict_of_a_receipt(rookery):
     assert "none" in result.stdout
     refused = rookery("put", "x", "--salt", "s", "--expected-seq", "5")
     assert refused.exit_code == 1
-    assert "cas mismatch" in refused.stdout.replace("_", " ")
+    assert error_lines(refused) == ["error: 0 nodes stored it, 1 are needed (1 cas_mismatch)"]
 
 
 def test_put_refuses_what_cannot_be_read_or_meant(rookery, nodes):
