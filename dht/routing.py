@@ -1,8 +1,8 @@
 """The routing table: which contacts we know, on the kademlia package's `KBucket` and `RoutingTable`.
 
 What is overridden, and the fault that forces it: bucket ranges are made exact prefixes (the package's halves are
-off by one) and found by shared bits, `neighbours` is exact (`find_neighbors` misses true neighbours on about 3 % of targets), a full bucket answers a
-question instead of starting a ping task, and nothing reads a clock.
+off by one) and found by shared bits, `neighbours` is exact (`find_neighbors` misses true neighbours on about 3 % of
+targets), a full bucket answers a question instead of starting a ping task, and nothing reads a clock.
 
 Only contacts that answered us enter. Old contacts are kept over new ones, which wait in a replacement cache.
 A contact that left a request unanswered is suspect: still here, but not handed on until it answers.
@@ -112,12 +112,16 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
                 # Most recently seen last (Kademlia paper, section 2.2).
                 self.bucket_of(contact.long_id).add_node(known)
                 return Offer.KNOWN
-            self.discard(known)
-        if contact.long_id == self.own_id:
-            return Offer.CROWDED
+            # It moved. Its seat is filled only after it had the choice: a new port must not cost an old contact it.
+            vacated = self._take_out(known)
+            outcome = self._insert(contact)
+            self._promote(vacated)
+            return outcome
         return self._insert(contact)
 
     def _insert(self, contact: Contact) -> Offer:
+        if contact.long_id == self.own_id:
+            return Offer.CROWDED
         while True:
             bucket = self.bucket_of(contact.long_id)
             if self._crowded(contact, bucket):
@@ -144,12 +148,15 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
         if self._by_key.get(contact.key) != contact:
             self.bucket_of(contact.long_id).replacement_nodes.pop(contact.id, None)
             return None
+        return self._promote(self._take_out(contact))
+
+    def _take_out(self, contact: Contact) -> Bucket:
         bucket = self.bucket_of(contact.long_id)
         del bucket.nodes[contact.id]
         del self._by_key[contact.key]
         self.suspects.discard(contact.key)
         self._count(contact, -1)
-        return self._promote(bucket)
+        return bucket
 
     def _promote(self, bucket: Bucket) -> Contact | None:
         """Fill the room in `bucket` with its newest replacements; return the last one that moved up."""
@@ -206,6 +213,7 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
         table = Table(own_id, self._config, now)
         for contact in self:
             table.offer(contact)
+        table.suspects = self.suspects & table._by_key.keys()
         return table
 
     def _crowded(self, contact: Contact, bucket: Bucket) -> bool:
