@@ -18,8 +18,8 @@ class DhtConfig:
     """`k` of the Kademlia paper (section 2.2): bucket size, replicas of a record, width of a look-up."""
 
     alpha: int = 10
-    """`α` of the paper (section 2.3): requests a look-up keeps in flight. The paper says 3; IPFS and libtorrent measured
-    10 and 5 as faster at equal success; requests found slow no longer count, so dead contacts do not hold it up."""
+    """`α` of the paper (section 2.3): requests a look-up keeps in flight. The paper says 3; IPFS and libtorrent found
+    10 and 5 faster at equal success; requests found slow no longer count, so dead contacts do not hold it up."""
 
     paths: int = 1
     """`d` of S/Kademlia (section 4.4): disjoint paths of a look-up, unless the call asks for more."""

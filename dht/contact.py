@@ -13,7 +13,7 @@ from kademlia.node import Node
 
 from dht.constants import ID_BYTES, KEY_BYTES
 from dht.errors import DecodeError, LocalError
-from dht.identity import address_prefix, from_zbase32, node_id, to_zbase32
+from dht.identity import address_prefix, from_zbase32, is_canonical_x25519, node_id, to_zbase32
 
 Address = tuple[str, int]
 """IP text and port."""
@@ -79,10 +79,11 @@ def is_one_host(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 @lru_cache(maxsize=16384)  # UNSOURCED: about 8 MB at most; a look-up meets the same contacts in twenty replies
 def unpack_contact(packed: bytes) -> Contact | None:
-    """Read one packed contact; None when nothing can be reached there (port 0, multicast, unspecified address)."""
+    """Read one packed contact; None when nobody can be reached there: port 0, an address of no single host, a
+    key not in its one encoding."""
     ip = ipaddress.ip_address(packed[KEY_BYTES:-2])
     port = int.from_bytes(packed[-2:], "big")
-    if port == 0 or not is_one_host(ip):
+    if port == 0 or not is_one_host(ip) or not is_canonical_x25519(packed[:KEY_BYTES]):
         return None
     return Contact(packed[:KEY_BYTES], (str(ip), port))
 

@@ -14,49 +14,26 @@ from random import Random
 
 from dht.config import DhtConfig
 from dht.constants import ID_BYTES, MAX_SIGNAL
-from dht.contact import Address, Contact, pack_address, pack_contacts, unpack_contact, unpack_contacts
-from dht.errors import DecodeError, LocalError
-from dht.events import ContactAdded, ContactRemoved, Event, Mode, RecordDropped
+from dht.contact import Address, Contact, pack_contacts
+from dht.dispatch import Dispatch
+from dht.errors import LocalError
+from dht.events import Event, Mode, RecordDropped
 from dht.exchange import Exchange
 from dht.identity import IdentityKey, NodeKey, node_id
 from dht.inbox import Inbox
-from dht.limits import Tokens, source_of
+from dht.limits import Tokens
 from dht.maintenance import Maintenance
 from dht.meeting import HomeKeeper, SignalOperation
 from dht.operation import Operation
 from dht.outlook import Outlook
 from dht.publish import PutWalk
 from dht.records import RecordRefused, Refusal, SignedRecord, VerdictCache, decode_record, verify_record
-from dht.requests import Pending
-from dht.responder import Asking, Responder
-from dht.routing import Offer, Table
+from dht.responder import Responder
+from dht.routing import Table
 from dht.size import SizeEstimate
 from dht.store import Store
 from dht.walks import FindNodeWalk, GetWalk, JoinWalk, PingOperation
-from dht.wire import (
-    DialBack,
-    DownHint,
-    FindNode,
-    Get,
-    Message,
-    Nodes,
-    Ping,
-    Pong,
-    Probe,
-    Put,
-    Register,
-    Registered,
-    Request,
-    Signal,
-    Stored,
-    Value,
-)
-
-_SERVER_REPLIES = (Nodes, Value, Stored, Registered)
-"""Only servers give these answers: whoever does belongs into the table."""
-
-_CLIENT_ANSWERS = (Ping, Signal)
-"""What a client answers, too; the rest it leaves alone, so that others drop it from their tables (BEP 43)."""
+from dht.wire import DownHint, Request
 
 
 class DhtEngine:
@@ -85,11 +62,12 @@ class DhtEngine:
         self._exchange = Exchange(config, node_key, rng, self.counters, network_key)
         self.requests = self._exchange.requests
         tokens = Tokens(rng, config.token_rotation, now)
-        self._responder = Responder(config, self._store, tokens, self.verdicts, self.emit)
+        responder = Responder(config, self._store, tokens, self.verdicts, self.emit)
         self._inbox = Inbox(self, self._exchange, config)
         self._maintenance = Maintenance(self, config, self._store, rng, now)
         self._maintenance.own_place = self._own_id.to_bytes(ID_BYTES, "big")
         self._outlook = Outlook(self, config, rng, self._on_address, self._on_mode)
+        self._dispatch = Dispatch(self, self._exchange, responder, self._inbox, self._maintenance, self._outlook)
         self._homes: list[tuple[HomeKeeper, float]] = []
         self._waiting: deque[Operation] = deque()
         self._restored: list[Contact] = []
@@ -147,13 +125,9 @@ class DhtEngine:
             return
         key, message = opened
         if isinstance(message, Request):
-            self._on_request(message, key, addr, len(data), now)
-        elif isinstance(message, Probe):
-            self._outlook.on_probe(key, message, now)
-        elif isinstance(message, DownHint):
-            self._on_down_hint(message, now)
+            self._dispatch.on_request(message, key, addr, len(data), self._own_id, now)
         else:
-            self._on_reply(message, key, addr, now)
+            self._dispatch.on_message(message, key, addr, now)
         if self._waiting:
             self._wake(now)
 
@@ -168,15 +142,16 @@ class DhtEngine:
             if timer is not None and timer < first:
                 first = timer
         for _, due in self._homes:
-            if due < first:
-                first = due
+            first = min(first, due)
         return first
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
         for pending, lost in self.requests.due(now):
             if lost:
-                self._on_silence(pending, now)
+                self.counters["timeouts"] += 1
+                if not pending.timed:
+                    self._maintenance.on_silence(pending.contact, now)
                 pending.owner.on_failure(pending, now)
             else:
                 if pending.resend:
@@ -314,90 +289,7 @@ class DhtEngine:
         """Count an occurrence."""
         self.counters[what] += 1
 
-    # Messages
-
-    def _on_reply(self, message: Message, key: bytes, addr: Address, now: float) -> None:
-        pending = self.requests.match(message.rid, key, addr)
-        if pending is None:
-            self.counters["reply_unasked"] += 1
-            return
-        if type(message) is not pending.reply:
-            self.counters["reply_wrong_kind"] += 1
-            return
-        self.requests.finish(pending, message.token, now)
-        if isinstance(message, _SERVER_REPLIES):
-            self._offer(pending.contact, now)
-        elif isinstance(message, Pong):
-            self._outlook.on_pong(pending, message, now)
-        pending.owner.on_reply(pending, message, now)
-
-    def _on_request(self, request: Request, key: bytes, addr: Address, size: int, now: float) -> None:
-        if not self._responder.admit(source_of(addr), now):
-            self.counters["dropped_rate"] += 1
-            return
-        server = self._exchange.server
-        if not server and not isinstance(request, _CLIENT_ANSWERS):
-            self.counters["ignored_as_client"] += 1
-            return
-        asking = self._responder.asking(request, key, addr, size, now)
-        reply = self._answer(request, asking, now)
-        if reply is not None:
-            self._exchange.send(key, addr, reply)
-        if request.server and server and self.table.get(key) is None:
-            contact = _contact_of(key, addr)
-            # A public node has no business in our private network, nor a private address in a public table.
-            if contact is not None and self.table.has_room(contact):
-                self._maintenance.on_asked_by(contact, now)
-
-    def _answer(self, request: Request, asking: Asking, now: float) -> Message | None:
-        match request:
-            case FindNode():
-                return self._responder.on_find_node(request, asking, self.table)
-            case Get():
-                return self._responder.on_get(request, asking, self.table, now)
-            case Put():
-                return self._responder.on_put(request, asking, self.table, self._own_id, now)
-            case Ping():
-                return self._responder.on_ping(request, asking, now)
-            case DialBack():
-                return self._inbox.on_dial_back(request, asking, now)
-        contact = _contact_of(asking.key, asking.address)
-        if contact is None:
-            return None
-        if isinstance(request, Register):
-            return self._inbox.on_register(request, contact, asking, now)
-        if isinstance(request, Signal):
-            return self._inbox.on_signal(request, contact, asking, now, server=self._exchange.server)
-        return None
-
-    def _on_down_hint(self, message: DownHint, now: float) -> None:
-        try:
-            contacts = unpack_contacts(message.nodes4, message.nodes6)
-        except DecodeError:
-            self.counters["contacts_malformed"] += 1
-            return
-        self._maintenance.on_hint(contacts, now)
-
     # Consequences
-
-    def _offer(self, contact: Contact, now: float) -> None:
-        outcome = self.table.offer(contact)
-        if outcome is Offer.ADDED:
-            self.emit(ContactAdded(contact))
-        elif outcome is Offer.FULL:
-            self._maintenance.on_full(contact, now)
-
-    def _on_silence(self, pending: Pending, now: float) -> None:
-        contact = pending.contact
-        self.counters["timeouts"] += 1
-        if contact not in self.table or pending.timed:
-            return
-        peer = self.requests.peer(contact.key)
-        if self._maintenance.on_silence(contact, peer.failures if peer is not None else 1, now):
-            replacement = self.table.discard(contact)
-            self.emit(ContactRemoved(contact))
-            if replacement is not None:
-                self.emit(ContactAdded(replacement))
 
     def _after_join(self, now: float) -> None:
         self._maintenance.after_join(now)
@@ -427,10 +319,6 @@ class DhtEngine:
             if self.requests.room < self.config.alpha:
                 return
             self._waiting.popleft().advance(now)
-
-
-def _contact_of(key: bytes, address: Address) -> Contact | None:
-    return unpack_contact(key + pack_address(address))
 
 
 def _check_place(place: bytes) -> None:

@@ -10,12 +10,13 @@ from random import Random
 from typing import Final
 
 from dht.config import DhtConfig
-from dht.constants import HEADER_BYTES, MAC_BYTES, MAX_DATAGRAM
+from dht.constants import HEADER_BYTES, MAC_BYTES, MAX_DATAGRAM, OVERHEAD_BYTES
 from dht.contact import Address, Contact
 from dht.errors import BoxError, DecodeError
 from dht.identity import NodeKey
 from dht.limits import RateLimiter, source_of
 from dht.requests import Owner, Pending, Requests
+from dht.responder import Asking
 from dht.sealing import Sealer
 from dht.stun import binding_response, is_stun
 from dht.wire import (
@@ -59,6 +60,10 @@ _PADS: Final[dict[type[Request], bytes]] = {
     DialBack: b"",
 }
 
+CHECK_BYTES: Final = OVERHEAD_BYTES + 43
+"""Largest datagram of a FIND_NODE without padding: array, number, id (9), token (9 with its head: 10), flag, target (22).
+A server's first FIND_NODE has so much padding more, which lets the other side ask back at once."""
+
 
 class Exchange:
     """Seals what goes out, opens what comes in."""
@@ -82,15 +87,21 @@ class Exchange:
         out, self._out = self._out, []
         return out
 
-    def send(self, key: bytes, address: Address, message: Message) -> int:
-        """Queue a message; returns the datagram's size, 0 when the key is of small order."""
+    def send(self, key: bytes, address: Address, message: Message) -> None:
+        """Queue a message that expects no reply; a key of small order is counted, and nothing sent."""
         try:
-            data = self._sealer.seal(key, encode_message(message))
+            self._out.append((self._sealer.seal(key, encode_message(message)), address))
         except BoxError:
             self._counters["weak_node_key"] += 1
-            return 0
-        self._out.append((data, address))
-        return len(data)
+
+    def reply(self, asking: Asking, message: Message) -> bool:
+        """Queue the reply to a request, unless it is longer than what an unproven address sent: then return False."""
+        plain = encode_message(message)
+        if len(plain) > asking.room:
+            return False
+        # A request that opened has left its key in the cache: sealing cannot fail.
+        self._out.append((self._sealer.seal(asking.key, plain), asking.address))
+        return True
 
     def seal(self, key: bytes, message: Message) -> bytes:
         """A datagram that somebody else sends."""
@@ -107,12 +118,16 @@ class Exchange:
         tag: object = None,
         resend: bool = False,
         timeout: float | None = None,
+        bare: bool = False,
     ) -> None:
         """Send a request; its outcome goes to `owner`."""
         requests = self.requests
         token = requests.token_for(contact.key, now)
-        if not token and kind in _PADS:
-            fields = (*fields, _PADS[kind])
+        if not (token or bare) and kind in _PADS:
+            pad = _PADS[kind]
+            if self.server and kind is FindNode:
+                pad += bytes(CHECK_BYTES)
+            fields = (*fields, pad)
         pending = Pending(requests.new_id(), contact, _REPLY_OF[kind], owner, tag)
         message = kind(pending.rid, token, self.server, *fields)
         try:

@@ -70,6 +70,8 @@ class Forwarding:
     def remember_reply(self, handle: bytes, contact: Contact, now: float) -> bool:
         """Let an answer find its way back to who asked. False when the handle is taken by somebody else."""
         held = self._handles.get(handle)
+        if handle in self._entries:
+            return False  # it names an identity's place: whoever chose it wants that peer's signals
         if held is not None and held.contact != contact and held.expires > now:
             return False
         self._handles[handle] = Entry(contact, now + REPLY_LIFETIME)
@@ -80,10 +82,10 @@ class Forwarding:
 
     def find(self, recipient: bytes, now: float) -> Contact | None:
         """Where to forward what is for `recipient`, or None."""
-        entry = self._handles.get(recipient) or self._entries.get(recipient)
-        if entry is None or entry.expires <= now:
-            return None
-        return entry.contact
+        for entry in (self._entries.get(recipient), self._handles.get(recipient)):
+            if entry is not None and entry.expires > now:
+                return entry.contact
+        return None
 
     def allow(self, recipient: bytes, now: float) -> bool:
         """Whether one more signal to `recipient` is within its rate."""

@@ -198,6 +198,14 @@ class NodeKey:
         return f"NodeKey({self.public[:4].hex()}…)"
 
 
+def is_canonical_x25519(key: bytes) -> bool:
+    """Whether `key` is the one encoding of its X25519 point: below the field's prime, top bit clear.
+
+    RFC 7748 section 5 has implementations ignore the top bit and reduce: one secret would own several keys, and ids.
+    """
+    return int.from_bytes(key, "little") < _P
+
+
 def to_zbase32(raw: bytes) -> str:
     """Write 32 bytes as 52 characters of z-base-32."""
     bits = int.from_bytes(raw, "big") << (TEXT_LENGTH * 5 - len(raw) * 8)

@@ -1,4 +1,4 @@
-"""Keeping the table alive: asking back who asked us, liveness, bucket refresh, hints of dead contacts, repair of records.
+"""Keeping the table alive: asking back who asked us, liveness, bucket refresh, hints of the dead, repair of records.
 
 Everything here is driven by one tick; all of it is rate-limited, so that a stranger cannot make us busy.
 """
@@ -11,10 +11,12 @@ from typing import Final
 from dht.config import DhtConfig
 from dht.constants import ID_BITS, ID_BYTES
 from dht.contact import Contact
+from dht.events import ContactAdded, ContactRemoved
 from dht.limits import RateLimiter
 from dht.operation import Context, Operation, QuietWalk
 from dht.publish import PutWalk
 from dht.requests import Pending
+from dht.routing import Offer
 from dht.store import Store
 from dht.wire import FindNode, Message, Nodes
 
@@ -91,24 +93,29 @@ class Maintenance:
         if self._asked_back.allow("all", now):
             self.check(contact, now)
 
-    def on_silence(self, contact: Contact, failures: int, now: float) -> bool:
-        """A contact of the table did not answer. Returns whether it is to be dropped."""
-        table = self._context.table
-        if failures >= self._config.max_failures:
-            return True
-        if contact.key not in table.suspects:
-            table.suspects.add(contact.key)
-            self._retries.append((now + RETRY_AFTER, contact))
-        return False
+    def on_answer(self, contact: Contact, now: float) -> None:
+        """A server answered us: it belongs into the table."""
+        outcome = self._context.table.offer(contact)
+        if outcome is Offer.ADDED:
+            self._context.emit(ContactAdded(contact))
+        elif outcome is Offer.FULL:
+            self._on_full(contact, now)
 
-    def on_full(self, contact: Contact, now: float) -> None:
-        """A bucket was full for `contact`: see whether its oldest one still lives (Kademlia paper, section 2.2)."""
-        oldest = self._context.table.oldest(contact.long_id)
-        if oldest is None:
+    def on_silence(self, contact: Contact, now: float) -> None:
+        """A request to `contact` was lost: the first makes it a suspect that is soon asked again, the next drop it."""
+        table = self._context.table
+        if contact not in table:
             return
-        peer = self._context.requests.peer(oldest.key)
-        if peer is None or now - peer.seen > self._config.liveness_interval / 3:
-            self.check(oldest, now)
+        peer = self._context.requests.peer(contact.key)
+        if (peer.failures if peer is not None else 1) < self._config.max_failures:
+            if contact.key not in table.suspects:
+                table.suspects.add(contact.key)
+                self._retries.append((now + RETRY_AFTER, contact))
+            return
+        replacement = table.discard(contact)
+        self._context.emit(ContactRemoved(contact))
+        if replacement is not None:
+            self._context.emit(ContactAdded(replacement))
 
     def may_hint(self, referrer: Contact, now: float) -> bool:
         """Whether to tell `referrer` of a dead contact it handed on."""
@@ -125,6 +132,15 @@ class Maintenance:
         for bucket in self._context.table.buckets:
             if len(bucket) < self._config.k:
                 bucket.refreshed = now - self._config.refresh_interval + self._rng.uniform(0, 4 * TICK)
+
+    def _on_full(self, contact: Contact, now: float) -> None:
+        """A bucket was full for `contact`: see whether its oldest one still lives (Kademlia paper, section 2.2)."""
+        oldest = self._context.table.oldest(contact.long_id)
+        if oldest is None:
+            return
+        peer = self._context.requests.peer(oldest.key)
+        if peer is None or now - peer.seen > self._config.liveness_interval / 3:
+            self.check(oldest, now)
 
     def _check_silent(self, now: float) -> None:
         requests = self._context.requests

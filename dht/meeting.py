@@ -1,5 +1,5 @@
-"""Signals and forwarding entries, both sides: the peer that wants to be reached, who wants to reach it, and the home node
-between them. What is inside a signal is `node/protocols`' affair; here it is sealed bytes.
+"""Signals and forwarding entries: the peer that wants to be reached, who wants to reach it, the home node between them.
+What is inside a signal is `node/protocols`' affair; here it is sealed bytes.
 """
 
 from __future__ import annotations

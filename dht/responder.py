@@ -18,7 +18,7 @@ from dht.store import Store
 from dht.wire import FindNode, Get, Message, Nodes, Ping, Pong, Put, Request, Stored, Value
 
 _NODES_HEAD = 36
-"""Message bytes of NODES without contacts: array, number, id (9), token (10), two byte strings' heads (6), rounded up."""
+"""Message bytes of NODES without contacts: array, number, id (9), token (10), two strings' heads (6), rounded up."""
 
 _VALUE_HEAD = 48
 """The same for VALUE: total (3) and the records' array (3) in addition."""
@@ -102,7 +102,7 @@ class Responder:
             own_distance = own_id ^ target
             nearer = [
                 contact
-                for contact in self._nearest(table, place, asking, MAX_CONTACTS)
+                for contact in self._nearest(table, place, asking, _VALUE_CONTACTS)
                 if contact.long_id ^ target < own_distance
             ]
         nodes4, nodes6 = pack_contacts(nearer, asking.room - _VALUE_HEAD)
@@ -131,5 +131,5 @@ class Responder:
 
     def _nearest(self, table: Table, target: bytes, asking: Asking, count: int) -> list[Contact]:
         key = asking.key
-        found = table.neighbours(int.from_bytes(target, "big"), count + 1)
-        return [contact for contact in found if contact.key != key][:count]
+        found = table.neighbours(int.from_bytes(target, "big"), count)
+        return [contact for contact in found if contact.key != key]

@@ -19,7 +19,7 @@ from nacl.exceptions import CryptoError
 
 from dht.constants import HEADER_BYTES, KEY_BYTES, MAC_BYTES, MAX_DATAGRAM, NONCE_BYTES, PROTOCOL_VERSION, TAG_BYTES
 from dht.errors import BoxError
-from dht.identity import NodeKey
+from dht.identity import NodeKey, is_canonical_x25519
 
 _KEY_AT: Final = 1 + TAG_BYTES
 _NONCE_AT: Final = _KEY_AT + KEY_BYTES
@@ -92,6 +92,8 @@ class Sealer:
         return key, message
 
     def _derive(self, key: bytes) -> bytes:
+        if not is_canonical_x25519(key):
+            raise BoxError(f"the node key {key[:4].hex()}… is not canonical")
         try:
             shared = bindings.crypto_box_beforenm(key, self._node_key.secret)
         except (CryptoError, RuntimeError):

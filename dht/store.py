@@ -36,6 +36,8 @@ class Store:
         self._owners: dict[bytes, int] = {}
         self._prefixes: dict[bytes, int] = {}
         self._deadlines: list[tuple[float, bytes, bytes]] = []
+        self._by_distance: list[tuple[int, bytes, bytes]] = []
+        """A heap, farthest first; what was removed is skipped when it comes up."""
 
     def __len__(self) -> int:
         return self._count
@@ -53,6 +55,7 @@ class Store:
     def move(self, own_id: int) -> None:
         """Our id has changed."""
         self._own_id = own_id
+        self._rank()
 
     def get(self, place: bytes, now: float) -> list[SignedRecord]:
         """The records at a place that have not expired."""
@@ -143,6 +146,9 @@ class Store:
         if entry.prefix:
             self._prefixes[entry.prefix] = self._prefixes.get(entry.prefix, 0) + 1
         self._push_deadline(entry)
+        heapq.heappush(self._by_distance, (-self._distance(record.place), record.place, record.owner))
+        if len(self._by_distance) > 64 + 2 * self._count:
+            self._rank()
 
     def _remove(self, entry: Held) -> None:
         record = entry.record
@@ -163,7 +169,17 @@ class Store:
             heapq.heapify(self._deadlines)
 
     def _farthest(self) -> Held | None:
-        return max(self.entries(), key=lambda entry: self._distance(entry.record.place), default=None)
+        while self._by_distance:
+            _, place, owner = self._by_distance[0]
+            entry = self.held(place, owner)
+            if entry is not None:
+                return entry
+            heapq.heappop(self._by_distance)
+        return None
+
+    def _rank(self) -> None:
+        self._by_distance = [(-self._distance(e.record.place), e.record.place, e.record.owner) for e in self.entries()]
+        heapq.heapify(self._by_distance)
 
     def _distance(self, place: bytes) -> int:
         return int.from_bytes(place, "big") ^ self._own_id

@@ -1,4 +1,4 @@
-"""Operations that read: find the nodes nearest to a target, get what is stored at a place, ask one node for a sign of life."""
+"""Operations that read: the nodes nearest to a target, what is stored at a place, whether one node lives."""
 
 from __future__ import annotations
 

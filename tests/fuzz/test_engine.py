@@ -144,11 +144,6 @@ def test_mutants_of_messages_in_good_boxes() -> None:
     mutated_messages(1_500)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a PING without padding gets a longer PONG, and a server that asks is asked back by a padded FIND_NODE "
-    "before it proved its address: 93 bytes in, 983 out. Remove this mark with the fault",
-)
 @pytest.mark.parametrize("server", [False, True])
 def test_an_unproven_address_gets_no_more_bytes_than_it_sent(server: bool) -> None:
     made, rng = engines(3), Random(13)

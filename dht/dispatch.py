@@ -1,0 +1,139 @@
+"""Where each message goes: replies to the operation that asked, requests to whoever answers them.
+
+What a message means is decided there; here it is decided whether it counts at all.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dht.contact import Address, Contact, pack_address, unpack_contact, unpack_contacts
+from dht.errors import DecodeError
+from dht.exchange import Exchange
+from dht.inbox import Inbox
+from dht.limits import source_of
+from dht.maintenance import Maintenance
+from dht.operation import Context
+from dht.outlook import Outlook
+from dht.responder import Asking, Responder
+from dht.wire import (
+    DialBack,
+    DownHint,
+    FindNode,
+    Get,
+    Message,
+    Nodes,
+    Ping,
+    Pong,
+    Probe,
+    Put,
+    Register,
+    Registered,
+    Request,
+    Signal,
+    Stored,
+    Value,
+)
+
+_SERVER_REPLIES: Final = (Nodes, Value, Stored, Registered)
+"""Only servers give these answers: whoever does belongs into the table."""
+
+_CLIENT_ANSWERS: Final = (Ping, Signal)
+"""What a client answers, too; the rest it leaves alone, so that others drop it from their tables (BEP 43)."""
+
+
+class Dispatch:
+    """Hands messages on."""
+
+    def __init__(
+        self,
+        context: Context,
+        exchange: Exchange,
+        responder: Responder,
+        inbox: Inbox,
+        maintenance: Maintenance,
+        outlook: Outlook,
+    ) -> None:
+        self._context = context
+        self._exchange = exchange
+        self._responder = responder
+        self._inbox = inbox
+        self._maintenance = maintenance
+        self._outlook = outlook
+
+    def on_message(self, message: Message, key: bytes, address: Address, now: float) -> None:
+        """A reply, or a message that has none."""
+        if isinstance(message, Probe):
+            self._outlook.on_probe(key, message, now)
+        elif isinstance(message, DownHint):
+            self._on_down_hint(message, now)
+        else:
+            self._on_reply(message, key, address, now)
+
+    def on_request(self, request: Request, key: bytes, address: Address, size: int, own_id: int, now: float) -> None:
+        """A request in a datagram of `size` bytes."""
+        if not self._responder.admit(source_of(address), now):
+            self._context.count("dropped_rate")
+            return
+        server = self._exchange.server
+        if not server and not isinstance(request, _CLIENT_ANSWERS):
+            self._context.count("ignored_as_client")
+            return
+        asking = self._responder.asking(request, key, address, size, now)
+        reply = self._answer(request, asking, own_id, now)
+        if reply is not None and not self._exchange.reply(asking, reply):
+            self._context.count("reply_over_request")
+        # Asked back only at a proven address: else a forged one could be sent more than it sent.
+        if asking.proven and server and request.server and self._context.table.get(key) is None:
+            contact = _contact_of(key, address)
+            if contact is not None and self._context.table.has_room(contact):
+                self._maintenance.on_asked_by(contact, now)
+
+    def _on_reply(self, message: Message, key: bytes, address: Address, now: float) -> None:
+        requests = self._context.requests
+        pending = requests.match(message.rid, key, address)
+        if pending is None:
+            self._context.count("reply_unasked")
+            return
+        if type(message) is not pending.reply:
+            self._context.count("reply_wrong_kind")
+            return
+        requests.finish(pending, message.token, now)
+        if isinstance(message, _SERVER_REPLIES):
+            self._maintenance.on_answer(pending.contact, now)
+        elif isinstance(message, Pong):
+            self._outlook.on_pong(pending, message, now)
+        pending.owner.on_reply(pending, message, now)
+
+    def _answer(self, request: Request, asking: Asking, own_id: int, now: float) -> Message | None:
+        table = self._context.table
+        match request:
+            case FindNode():
+                return self._responder.on_find_node(request, asking, table)
+            case Get():
+                return self._responder.on_get(request, asking, table, now)
+            case Put():
+                return self._responder.on_put(request, asking, table, own_id, now)
+            case Ping():
+                return self._responder.on_ping(request, asking, now)
+            case DialBack():
+                return self._inbox.on_dial_back(request, asking, now)
+        contact = _contact_of(asking.key, asking.address)
+        if contact is not None:
+            if isinstance(request, Register):
+                return self._inbox.on_register(request, contact, asking, now)
+            if isinstance(request, Signal):
+                return self._inbox.on_signal(request, contact, asking, now, server=self._exchange.server)
+        return None
+
+    def _on_down_hint(self, message: DownHint, now: float) -> None:
+        try:
+            contacts = unpack_contacts(message.nodes4, message.nodes6)
+        except DecodeError:
+            self._context.count("contacts_malformed")
+            return
+        self._maintenance.on_hint(contacts, now)
+
+
+def _contact_of(key: bytes, address: Address) -> Contact | None:
+    return unpack_contact(key + pack_address(address))
