@@ -122,6 +122,7 @@ class StreamState:
         "fin_queued",
         "fin_received",
         "fin_sent",
+        "forgotten",
         "in_rotation",
         "name",
         "number",
@@ -147,6 +148,7 @@ class StreamState:
         self.blocked_writer = False
         self.told_readable = False
         self.in_rotation = False
+        self.forgotten = False
 
     @property
     def sendable(self) -> bool:

@@ -33,26 +33,18 @@ from node.protocols.stream_events import (
 )
 from node.protocols.stream_frames import (
     FLAG_FIN,
-    HEADER,
     MAX_CLOSE_TEXT,
-    MAX_MESSAGE,
     MAX_NAME_BYTES,
-    MAX_PAYLOAD,
     FrameType,
     decode_name,
     iter_frames,
     pack_frame,
 )
+from node.protocols.stream_outbox import Outbox
 from node.protocols.stream_state import StreamState
-
-QUANTUM: Final = 16_384
-"""Bytes a stream may send before the next has its turn, while several want to. UNSOURCED: a quarter of a message."""
 
 MAX_CONTROL_BACKLOG: Final = 4096
 """Control frames we owe a peer that does not read. UNSOURCED: 16 for each allowed stream; beyond, it floods us."""
-
-MAX_PENDING_PONGS: Final = 16
-"""Further pings go unanswered until these have left. UNSOURCED."""
 
 
 class StreamMux:
@@ -62,14 +54,11 @@ class StreamMux:
         self._config = config or StreamConfig()
         self._streams: dict[int, StreamState] = {}
         self._events: deque[StreamEvent] = deque()
-        self._control: deque[bytes] = deque()
-        self._pongs = 0
-        self._rotation: deque[StreamState] = deque()
+        self._outbox = Outbox(INITIAL_CONNECTION_WINDOW, self._after_sending)
         self._next_local = 1 if initiator else 2
         self._highest_remote = 0 if initiator else -1
         self._local_open = 0
         self._remote_open = 0
-        self._send_credit = INITIAL_CONNECTION_WINDOW
         self._receive_credit = INITIAL_CONNECTION_WINDOW
         self._to_return = 0
         self._close_frame: bytes | None = None
@@ -96,9 +85,7 @@ class StreamMux:
                 elif kind is FrameType.RESET:
                     self._on_reset(number, int.from_bytes(payload, "big"))
                 elif kind is FrameType.PING:
-                    if self._pongs < MAX_PENDING_PONGS:
-                        self._pongs += 1
-                        self._control.append(pack_frame(FrameType.PONG, 0, payload))
+                    self._outbox.pong(pack_frame(FrameType.PONG, 0, payload))
                 elif kind is FrameType.PONG:
                     self._events.append(PongReceived(payload))
                 else:
@@ -107,8 +94,8 @@ class StreamMux:
                     return
         except DecodeError as error:
             self._fail(CloseCode.PROTOCOL, str(error))
-        if len(self._control) > MAX_CONTROL_BACKLOG:
-            self._fail(CloseCode.FLOOD, f"{len(self._control)} answers owed and none taken")
+        if len(self._outbox) > MAX_CONTROL_BACKLOG:
+            self._fail(CloseCode.FLOOD, f"{len(self._outbox)} answers owed and none taken")
 
     def messages_to_send(self, now: float, budget: int | None = None) -> list[bytes]:
         """Return what should leave now, at most about `budget` bytes (one message more at the most)."""
@@ -118,7 +105,7 @@ class StreamMux:
         messages: list[bytes] = []
         total = 0
         while not self.closed and (budget is None or total < budget):
-            message = self._next_message()
+            message = self._outbox.next_message()
             if not message:
                 break
             messages.append(message)
@@ -141,14 +128,12 @@ class StreamMux:
     @property
     def has_control(self) -> bool:
         """Whether small frames, such as returned credit, wait to leave."""
-        return bool(self._control) or self._close_frame is not None
+        return bool(len(self._outbox)) or self._close_frame is not None
 
     @property
     def has_output(self) -> bool:
         """Whether `messages_to_send` would return something."""
-        if self._control or self._close_frame is not None:
-            return True
-        return any(s.sendable and (self._send_credit > 0 or not s.sending.size) for s in self._rotation)
+        return self._close_frame is not None or self._outbox.ready
 
     @property
     def open_streams(self) -> int:
@@ -172,7 +157,7 @@ class StreamMux:
         number = self._next_local
         self._next_local += 2
         self._local_open += 1
-        self._control.append(pack_frame(FrameType.OPEN, number, raw))
+        self._outbox.control(pack_frame(FrameType.OPEN, number, raw))
         self._add(number, name)
         return number
 
@@ -189,7 +174,7 @@ class StreamMux:
             data = memoryview(data)[:accepted]
         if accepted:
             stream.sending.append(data)
-            self._rotate_in(stream)
+            self._outbox.rotate_in(stream)
         return accepted
 
     def read(self, number: int, limit: int) -> bytes:
@@ -223,18 +208,18 @@ class StreamMux:
         stream = self._streams.get(number)
         if stream is not None and not stream.fin_queued:
             stream.fin_queued = True
-            self._rotate_in(stream)
+            self._outbox.rotate_in(stream)
 
     def reset(self, number: int, code: int) -> None:
         """Drop the stream in both directions."""
         stream = self._streams.get(number)
         if stream is not None:
-            self._control.append(pack_frame(FrameType.RESET, number, code.to_bytes(2, "big")))
+            self._outbox.control(pack_frame(FrameType.RESET, number, code.to_bytes(2, "big")))
             self._drop(stream)
 
     def ping(self, token: bytes) -> None:
         """Ask for a `PongReceived` with this token of 8 bytes."""
-        self._control.append(pack_frame(FrameType.PING, 0, token))
+        self._outbox.control(pack_frame(FrameType.PING, 0, token))
 
     def close(self, code: int = CloseCode.NORMAL, detail: str = "") -> None:
         """End the connection; one last message is left to send."""
@@ -280,7 +265,7 @@ class StreamMux:
         name = decode_name(payload)
         self._highest_remote = number
         if self._remote_open >= self._config.max_streams:
-            self._control.append(pack_frame(FrameType.RESET, number, int(ResetCode.REFUSED_LIMIT).to_bytes(2, "big")))
+            self._outbox.control(pack_frame(FrameType.RESET, number, int(ResetCode.REFUSED_LIMIT).to_bytes(2, "big")))
             return
         self._remote_open += 1
         self._add(number, name)
@@ -288,8 +273,8 @@ class StreamMux:
 
     def _on_window(self, number: int, increment: int) -> None:
         if number == 0:
-            self._send_credit += increment
-            credit = self._send_credit
+            self._outbox.credit += increment
+            credit = self._outbox.credit
         else:
             stream = self._streams.get(number)
             if stream is None:
@@ -298,7 +283,7 @@ class StreamMux:
                 return
             stream.send_credit += increment
             credit = stream.send_credit
-            self._rotate_in(stream)
+            self._outbox.rotate_in(stream)
         if not increment or credit > MAX_CREDIT:
             self._fail(CloseCode.FLOW_CONTROL, f"window of stream {number} raised by {increment} to {credit}")
 
@@ -338,7 +323,7 @@ class StreamMux:
             stream.receive_credit += extra
 
     def _grant(self, number: int, increment: int) -> None:
-        self._control.append(pack_frame(FrameType.WINDOW, number, increment.to_bytes(4, "big")))
+        self._outbox.control(pack_frame(FrameType.WINDOW, number, increment.to_bytes(4, "big")))
 
     def _return_credit(self, stream: StreamState, size: int) -> None:
         stream.to_return += size
@@ -356,48 +341,6 @@ class StreamMux:
             self._receive_credit += self._to_return
             self._to_return = 0
 
-    def _rotate_in(self, stream: StreamState) -> None:
-        if not stream.in_rotation and stream.sendable:
-            stream.in_rotation = True
-            self._rotation.append(stream)
-
-    def _next_message(self) -> bytes:
-        parts: list[bytes | bytearray | memoryview] = []
-        size = 0
-        control = self._control
-        while control and size + len(control[0]) <= MAX_MESSAGE:
-            frame = control.popleft()
-            if frame[0] == FrameType.PONG:
-                self._pongs -= 1
-            parts.append(frame)
-            size += len(frame)
-        rotation = self._rotation
-        starved: list[StreamState] = []
-        while rotation and MAX_MESSAGE - size > HEADER.size:
-            stream = rotation.popleft()
-            stream.in_rotation = False
-            if stream.number not in self._streams or not stream.sendable:
-                continue
-            waiting = stream.sending.size
-            share = QUANTUM if rotation else MAX_PAYLOAD
-            count = min(waiting, stream.send_credit, self._send_credit, share, MAX_MESSAGE - size - HEADER.size)
-            if waiting and count <= 0:
-                starved.append(stream)
-                continue
-            fin = stream.fin_queued and count == waiting
-            parts.append(HEADER.pack(FrameType.DATA, FLAG_FIN if fin else 0, count, stream.number))
-            if count:
-                stream.sending.take_into(parts, count)
-                stream.send_credit -= count
-                self._send_credit -= count
-            size += HEADER.size + count
-            stream.fin_sent = fin
-            self._after_sending(stream)
-        for stream in starved:
-            stream.in_rotation = True
-            rotation.append(stream)
-        return b"".join(parts)
-
     def _after_sending(self, stream: StreamState) -> None:
         if stream.blocked_writer and stream.sending.size * 2 <= self._config.send_buffer:
             stream.blocked_writer = False
@@ -405,7 +348,7 @@ class StreamMux:
         if stream.finished:
             self._forget(stream)
         else:
-            self._rotate_in(stream)
+            self._outbox.rotate_in(stream)
 
     def _drop(self, stream: StreamState) -> None:
         stream.sending.clear()
@@ -413,6 +356,7 @@ class StreamMux:
         self._forget(stream)
 
     def _forget(self, stream: StreamState) -> None:
+        stream.forgotten = True
         if self._streams.pop(stream.number, None) is not None:
             if stream.number % 2 == self._next_local % 2:
                 self._local_open -= 1
@@ -425,8 +369,7 @@ class StreamMux:
 
     def _end(self, code: int, detail: str, *, by_peer: bool) -> None:
         self.closed = True
-        self._control.clear()
-        self._rotation.clear()
+        self._outbox.clear()
         if not by_peer:
             text = detail.encode()[:MAX_CLOSE_TEXT]
             self._close_frame = pack_frame(FrameType.CLOSE, 0, code.to_bytes(2, "big") + text)

@@ -28,7 +28,8 @@ from node.protocols.stream_events import (
     UnknownStream,
 )
 from node.protocols.stream_frames import FLAG_FIN, MAX_MESSAGE, FrameType, iter_frames, pack_frame
-from node.protocols.streams import MAX_CONTROL_BACKLOG, MAX_PENDING_PONGS, QUANTUM, StreamMux
+from node.protocols.stream_outbox import MAX_PENDING_PONGS, QUANTUM
+from node.protocols.streams import MAX_CONTROL_BACKLOG, StreamMux
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "streams.json").read_text())
 
