@@ -1,0 +1,451 @@
+"""The node: every part wired to one configuration. `async with Node(config) as node:` starts and stops it all.
+
+Decides which parts there are, in what order they start, and that stopping takes less than two seconds whatever hangs.
+Refuses to decide anything of theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+from bootstrap.sources import ListReport, fetch_first_contacts
+from bootstrap.store import FileListStorage
+from bootstrap.trust import TrustRoot
+from dht.config import DhtConfig
+from dht.engine import DhtEngine
+from dht.errors import LocalError
+from dht.events import (
+    AddressChanged,
+    ClockSuspect,
+    HomesChanged,
+    Mode,
+    ModeChanged,
+    ProbeRequested,
+    Receipt,
+)
+from dht.identity import NodeKey, PublicKey, is_exempt
+from dht.records import Kind, mutable_place, topic_salt
+from node.adapters.file_outcomes import Progress
+from node.adapters.keyfile import (
+    KeyFileExists,
+    create_node_key,
+    load_or_create_identity,
+    load_or_create_node_key,
+)
+from node.adapters.keyfile_folder import DataDirLock
+from node.adapters.sqlite import SqliteStorage
+from node.adapters.udp import UdpSockets
+from node.config import NodeConfig
+from node.driver import Datagrams, Driver, Stopped
+from node.node_events import AddressSeen, ClockWrong, EventFeed, EventLog, HomesFound, ModeSet, NodeEvent, Started
+from node.node_events import Stopped as StoppedEvent
+from node.node_files import Decide, FileEvent, Files
+from node.node_joining import Joining
+from node.node_journal import Journal, restore, restored_contacts
+from node.node_links import Links
+from node.node_lookups import Lookups
+from node.node_meeting import Meeting, Session
+from node.node_publishing import Publishing
+from node.node_results import (
+    ConnectOutcome,
+    ContactInfo,
+    DhtPing,
+    FindOutcome,
+    GetOutcome,
+    LinkInfo,
+    LinkPing,
+    Reason,
+    SendOutcome,
+)
+from node.node_status import NodeStatus, SourceStatus, contact_infos, own_contact, published_status, version
+from node.ports import LinkError
+from node.protocols.peer_record import Capability
+from node.protocols.signaling import Signaling
+from node.storage import DropMeta, Meta, Storage
+
+if TYPE_CHECKING:
+    from node.adapters.webrtc import WebRtcConfig
+    from node.storage import Snapshot
+
+__all__ = ["Node", "NodeEvent", "NodeParts", "NodeStatus"]
+
+STOP_TIMEOUT: Final = 0.6
+"""Seconds each of the two last steps of stopping gets (links, journal), so that a node ends within 2 s."""
+
+PING_TIMEOUT: Final = 5.0
+"""Seconds a ping over a link may take. UNSOURCED"""
+
+STUN_SERVERS: Final = 3
+"""Nodes asked how our sockets look from outside. UNSOURCED: one may be gone, two may disagree."""
+
+_SERVED: Final = "served"
+"""Meta row that says the node was a server when it ended, so that it keeps its node key."""
+
+
+async def _open_udp(hosts: list[str], port: int) -> Datagrams:
+    return UdpSockets.open(hosts, port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeParts:
+    """What a node is made of where it meets the world; tests and simulations put others there."""
+
+    open_datagrams: Callable[[list[str], int], Awaitable[Datagrams]] = _open_udp
+    open_storage: Callable[[Path], Awaitable[Storage]] = SqliteStorage.open
+    new_session: Callable[[WebRtcConfig], Session] | None = None
+    """Makes attempts at links; None for WebRTC."""
+    rng: random.Random = field(default_factory=random.SystemRandom)
+    """Keys come from it: outside of simulations it must be `random.SystemRandom`."""
+    wall: Callable[[], float] | None = time.time
+    """The system clock; None where the event loop's clock is Unix time."""
+    dht: DhtConfig | None = None
+
+
+class Node:
+    """One peer: its identity, its place in the DHT, its links."""
+
+    def __init__(self, config: NodeConfig, parts: NodeParts | None = None) -> None:
+        self.config = config
+        self._parts = parts or NodeParts()
+        self._events = EventLog()
+        self._stack = AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._started = False
+
+    async def __aenter__(self) -> Node:
+        if self._started:
+            raise LocalError("a node is started once: make a new one")
+        self._started = True
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    # What there is to know
+
+    @property
+    def identity(self) -> PublicKey:
+        """The key others find this node by."""
+        return self._identity.public
+
+    def status(self) -> NodeStatus:
+        """Everything about the node at this moment."""
+        engine, now = self._driver.engine, self._driver.now()
+        report = self._joining.report
+        size = engine.size.nodes
+        return NodeStatus(
+            identity=self.identity,
+            contact=own_contact(engine, self._datagrams),
+            version=version(),
+            uptime=now - self._since,
+            joined=self._joining.joined.is_set(),
+            mode=engine.mode.value,
+            mode_reason=engine.mode_reason,
+            network=self.config.network,
+            private=self.config.network_key is not None,
+            listening=tuple(self._datagrams.addresses),
+            public_address=engine.public_address,
+            contacts=len(engine.contacts()),
+            network_size=None if size is None else round(size),
+            records_held=engine.held_records(),
+            forwards_held=engine.forwards(),
+            homes=engine.homes(),
+            published=published_status(self._publishing.published, now),
+            links=tuple(self._links.info()),
+            bootstrap=tuple(
+                SourceStatus(one.source, one.status.value, one.message, one.seconds)
+                for one in (report.outcomes if report else ())
+            ),
+            clock_offset=engine.clock_offset,
+            counters={
+                "dht": dict(engine.counters),
+                "udp": dict(self._datagrams.counters),
+                "driver": dict(self._driver.counters),
+                "signaling": self._meeting.calls.counters,
+            },
+            data_dir=self.config.data_dir,
+        )
+
+    def contacts(self) -> list[ContactInfo]:
+        """The routing table, nearest first."""
+        return contact_infos(self._driver)
+
+    def links(self) -> list[LinkInfo]:
+        """The open links."""
+        return self._links.info()
+
+    def events(self) -> EventFeed:
+        """New events, from this call on."""
+        return self._events.follow()
+
+    def recent_events(self) -> list[NodeEvent]:
+        """The last events, oldest first."""
+        return self._events.recent()
+
+    async def wait_joined(self, timeout: float | None = None) -> bool:
+        """Wait until other nodes are known; false when that did not happen in time."""
+        try:
+            await asyncio.wait_for(self._joining.joined.wait(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    # The DHT
+
+    async def find(self, peer: PublicKey) -> FindOutcome:
+        """Look up a peer's record."""
+        return await self._lookups.find(peer)
+
+    async def ping_dht(self, peer: PublicKey) -> DhtPing:
+        """Look a peer up and ping every node by way of which it is reached."""
+        return await self._lookups.ping(peer)
+
+    async def put(
+        self, value: bytes, *, salt: bytes | None = None, topic: str | None = None, expected_seq: int | None = None
+    ) -> Receipt:
+        """Store a value of ours: under our key and `salt`, under a topic, or (neither) under its own hash."""
+        if salt is not None and topic is not None:
+            raise LocalError("a record has a salt or a topic, not both")
+        if topic is not None:
+            kind, under = Kind.TOPIC, topic_salt(topic)
+        elif salt is not None:
+            kind, under = Kind.MUTABLE, salt
+        else:
+            kind, under = Kind.IMMUTABLE, b""
+        return await self._publishing.put(kind, value, salt=under, expected_seq=expected_seq)
+
+    async def get(
+        self, *, owner: PublicKey | None = None, salt: bytes | None = None, place: bytes | None = None
+    ) -> GetOutcome:
+        """Read what lies at `place`, or under the key of `owner` (ours if none is given) and `salt`."""
+        if place is not None:
+            return await self._lookups.get(place, owner)
+        if salt is None:
+            raise LocalError("say what to read: a salt, or a place")
+        owner = owner or self.identity
+        return await self._lookups.get(mutable_place(owner, salt), owner)
+
+    def set_status_text(self, text: str) -> None:
+        """Show a line of text in our peer record."""
+        self._publishing.set_status(text)
+
+    # Links
+
+    async def connect(self, peer: PublicKey, *, timeout: float = 30.0) -> ConnectOutcome:
+        """Return a link with `peer`: the open one, or a new one."""
+        if peer == self.identity:
+            return ConnectOutcome(False, Reason.SELF, "this is the node's own key")
+        try:
+            return await self._meeting.connect(peer, timeout)
+        except Stopped:
+            return ConnectOutcome(False, Reason.STOPPING, "the node is stopping")
+
+    async def ping_link(self, peer: PublicKey) -> LinkPing:
+        """Ping a peer over the data channel, which is opened if need be."""
+        outcome = await self.connect(peer)
+        if not outcome.connected:
+            return LinkPing(False, outcome.reason, outcome.detail, phases=outcome.phases)
+        try:
+            rtt = await asyncio.wait_for(self._links.ping(outcome.link), PING_TIMEOUT)
+        except TimeoutError:
+            return LinkPing(False, Reason.TIMEOUT, f"no answer over the link in {PING_TIMEOUT:g} s")
+        except LinkError as error:
+            return LinkPing(False, Reason.LINK_FAILED, str(error.end))
+        return LinkPing(True, Reason.NONE, "", rtt, not outcome.reused, outcome.phases)
+
+    async def send_file(
+        self, peer: PublicKey, path: Path, *, on_progress: Progress | None = None, timeout: float = 30.0
+    ) -> SendOutcome:
+        """Send a file; one that was cut short goes on where it stopped."""
+        return await self._files.send(peer, Path(path), lambda: self.connect(peer, timeout=timeout), on_progress)
+
+    async def receive_files(
+        self,
+        directory: Path | None = None,
+        *,
+        decide: Decide | None = None,
+        on_event: Callable[[FileEvent], object] | None = None,
+        count: int | None = None,
+    ) -> None:
+        """Take files into `directory` until cancelled, or until `count` have come whole.
+
+        `decide` says yes or no to each offer; without it the configuration does.
+        """
+        await self._files.receive(directory, decide, on_event, count)
+
+    # Starting
+
+    async def _start(self) -> None:
+        config, parts, stack = self.config, self._parts, self._stack
+        stack.enter_context(DataDirLock(config.data_dir))
+        self._identity = load_or_create_identity(config.identity_file)
+        storage = await parts.open_storage(config.journal_file)
+        stack.push_async_callback(_within, STOP_TIMEOUT, storage.close)
+        snapshot = await storage.load()
+        node_key = self._node_key(snapshot)
+        self._datagrams = await self._open_datagrams()
+        stack.callback(self._datagrams.close)
+        self._driver = Driver(
+            lambda now: DhtEngine(
+                parts.dht or DhtConfig(answer_stun=config.stun),
+                node_key,
+                parts.rng,
+                now,
+                network_key=network_secret(config.network, config.network_key),
+            ),
+            self._datagrams.send,
+            wall=parts.wall,
+        )
+        stack.callback(self._driver.close)
+        stack.callback(lambda: self._driver.command(lambda engine, now: engine.close(now)))
+        self._since = self._driver.now()
+        self._wire(storage, snapshot)
+        self._datagrams.attach(self._driver.receive)
+        self._run_everything()
+        self._events.add(Started(self._since, self.identity, self._datagrams.port, self._driver.engine.mode.value))
+
+    def _wire(self, storage: Storage, snapshot: Snapshot) -> None:
+        config, parts, driver, stack = self.config, self._parts, self._driver, self._stack
+        self._storage = storage
+        self._journal = Journal(driver, storage, self._events)
+        self._publishing = Publishing(
+            self._identity,
+            driver,
+            storage,
+            self._events,
+            interval=config.republish_interval,
+            ttl=config.record_ttl,
+            capabilities=Capability.WEBRTC | Capability.FILES,
+        )
+        self._publishing.restore(snapshot)
+        self._lookups = Lookups(driver)
+        self._links = Links(self._events, driver.now)
+        self._files = Files(config, self._links, self._events, driver.now)
+        self._meeting = Meeting(
+            Signaling(self._identity, parts.rng), driver, self._links, self._events, self.find, self._new_session
+        )
+        known = [*config.contacts, *restored_contacts(snapshot)]
+        fetch = self._fetch_list if config.bootstrap_lists else None
+        self._joining = Joining(driver, self._events, known, fetch, parts.rng)
+        driver.subscribe(ProbeRequested, lambda probe: self._datagrams.send_from_elsewhere(probe.data, probe.address))
+        driver.subscribe(HomesChanged, self._on_homes)
+        driver.subscribe(AddressChanged, lambda event: self._events.add(AddressSeen(driver.now(), event.address)))
+        driver.subscribe(ModeChanged, self._on_mode)
+        driver.subscribe(ClockSuspect, lambda event: self._events.add(ClockWrong(driver.now(), event.offset)))
+        mode = None if config.mode == "auto" else Mode(config.mode)
+        driver.command(lambda engine, now: restore(engine, snapshot, now))
+        driver.command(lambda engine, now: engine.set_mode(mode, now))
+        driver.command(lambda engine, now: engine.serve_identity(self._identity, now))
+        # Undone in reverse: attempts, links, then the tasks, then the last contacts are saved.
+        stack.callback(self._save)
+        stack.push_async_callback(self._end_tasks)
+        stack.push_async_callback(self._links.close)
+        stack.push_async_callback(self._meeting.close)
+
+    def _run_everything(self) -> None:
+        for work in (
+            self._joining.run(),
+            self._publishing.run_peer_record(),
+            self._publishing.run_own_records(),
+            self._journal.run(),
+        ):
+            self._tasks.append(asyncio.get_running_loop().create_task(work))
+
+    def _node_key(self, snapshot: Snapshot) -> NodeKey:
+        """A server keeps its key, so that others find it again; a client has a new one each time, so that its movements
+        cannot be followed."""
+        if self.config.mode == "server" or (self.config.mode == "auto" and _SERVED in snapshot.meta):
+            return load_or_create_node_key(self.config.node_key_file)
+        return NodeKey.from_secret(self._parts.rng.randbytes(32))
+
+    async def _open_datagrams(self) -> Datagrams:
+        config = self.config
+        hosts = ["0.0.0.0", "::"] if config.listen == "::" else [config.listen]
+        try:
+            return await self._parts.open_datagrams(hosts, config.port)
+        except LocalError:
+            if config.port_is_explicit:
+                raise
+            return await self._parts.open_datagrams(hosts, 0)
+
+    async def _fetch_list(self) -> ListReport:
+        config = self.config
+        trust = TrustRoot(frozenset(config.bootstrap_signers), config.bootstrap_threshold)
+        kept = FileListStorage(config.data_dir / "first-contacts.json")
+        return await fetch_first_contacts(config.bootstrap_lists, trust, config.network, kept)
+
+    def _new_session(self) -> Session:
+        from node.adapters.webrtc import WebRtcConfig, WebRtcSession
+
+        engine = self._driver.engine
+        # Only public nodes see us as others do; behind one router, host addresses are enough.
+        public = [contact.address for contact in engine.contacts() if not is_exempt(contact.ip)]
+        observed = () if engine.public_address is None else (engine.public_address,)
+        config = WebRtcConfig(
+            stun_servers=tuple(public[:STUN_SERVERS]),
+            observed=observed,
+            include_loopback=self.config.include_loopback,
+        )
+        return WebRtcSession(config) if self._parts.new_session is None else self._parts.new_session(config)
+
+    # What happens
+
+    def _on_homes(self, event: HomesChanged) -> None:
+        self._events.add(HomesFound(self._driver.now(), tuple(home.text for home in event.homes)))
+
+    def _on_mode(self, event: ModeChanged) -> None:
+        self._events.add(ModeSet(self._driver.now(), event.mode.value, event.reason))
+        if self.config.mode != "auto":
+            return
+        if event.mode is Mode.SERVER:
+            with suppress(KeyFileExists):
+                create_node_key(self.config.node_key_file, self._driver.engine.node_key)
+            self._storage.write(Meta(_SERVED, b"1"))
+        else:
+            self._storage.write(DropMeta(_SERVED))
+
+    # Stopping
+
+    async def _end_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for result in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(result, Exception) and not isinstance(result, Stopped):
+                raise result
+
+    def _save(self) -> None:
+        self._journal.save_contacts()
+        self._events.add(StoppedEvent(self._driver.now(), self._driver.now() - self._since))
+        self._events.end()
+
+
+async def _within(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work`, but let it not hold up the end of the node."""
+    async with asyncio.timeout(seconds):
+        await work()
+
+
+def network_secret(name: str, key: bytes | None) -> bytes:
+    """What the engine mixes into its tag and boxes: nothing in the open main network, else a hash of name and key.
+
+    A name without a key keeps networks apart and nobody out.
+    """
+    if key is None and name == "main":
+        return b""
+    return hashlib.blake2b(name.encode(), digest_size=32, key=key or b"", person=b"rookery/network").digest()

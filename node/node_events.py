@@ -1,0 +1,379 @@
+"""What a node reports of itself: frozen events with a time and a sentence, and the ring that keeps the last of them.
+
+Decides the words and how grave each event is. Refuses to know who reads them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from dht.contact import Address
+from dht.identity import PublicKey
+
+log = logging.getLogger("rookery.node")
+
+KEPT: Final = 1000
+"""Events kept for `rookery log`. UNSOURCED: about a day of a quiet node, and a third of a megabyte."""
+
+QUEUE: Final = 4096
+"""Events a slow reader may be behind before the oldest are left out for it. UNSOURCED"""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEvent:
+    """Base of all events."""
+
+    time: float
+    """Unix seconds."""
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        raise NotImplementedError
+
+    @property
+    def level(self) -> str:
+        """How grave it is: debug, info, warning or error."""
+        return "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Started(NodeEvent):
+    """The node runs."""
+
+    identity: PublicKey
+    port: int
+    mode: str
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        return f"node of {self.identity.text} runs on UDP port {self.port} ({self.mode} mode)"
+
+
+@dataclass(frozen=True, slots=True)
+class Joined(NodeEvent):
+    """The node found the network."""
+
+    contacts: int
+    seconds: float
+    """Since the attempt that found it began."""
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        return f"joined the network: {self.contacts} contacts after {self.seconds:.2f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Alone(NodeEvent):
+    """No other node is known, or none answers."""
+
+    tried: int
+    """First contacts that were tried."""
+    retry_in: float
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        if not self.tried:
+            return "knows no first contact: waits for others (--contact or --bootstrap name one)"
+        return f"none of {self.tried} first contacts answered; next try in {self.retry_in:.0f} s"
+
+    @property
+    def level(self) -> str:
+        """How grave it is."""
+        return "warning" if self.tried else "info"
+
+
+@dataclass(frozen=True, slots=True)
+class ListLoaded(NodeEvent):
+    """A signed list of first contacts was asked for."""
+
+    source: str
+    status: str
+    detail: str
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        return f"first contacts from {self.source}: {self.status}, {self.detail}"
+
+    @property
+    def level(self) -> str:
+        """How grave it is."""
+        return "warning" if self.status in {"refused", "unreachable", "problem"} else "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Published(NodeEvent):
+    """A record of ours was stored."""
+
+    what: str
+    place: bytes
+    seq: int
+    stored: int
+    asked: int
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        return f"published the {self.what} record: {self.stored} of {self.asked} nodes stored it ({self.seconds:.2f} s)"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishFailed(NodeEvent):
+    """A record of ours found too few holders; it is tried again."""
+
+    what: str
+    place: bytes
+    stored: int
+    needed: int
+    reasons: dict[str, int]
+    retry_in: float
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        why = ", ".join(f"{count} {reason}" for reason, count in self.reasons.items()) or "nobody was there to ask"
+        return (
+            f"the {self.what} record was stored by {self.stored} nodes, {self.needed} are needed ({why}); "
+            f"next try in {self.retry_in:.0f} s"
+        )
+
+    @property
+    def level(self) -> str:
+        """How grave it is."""
+        return "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class HomesFound(NodeEvent):
+    """The nodes that forward signals to us are others now."""
+
+    homes: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        return f"reachable by way of {len(self.homes)} home nodes"
+
+    @property
+    def level(self) -> str:
+        """How grave it is."""
+        return "debug" if self.homes else "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class ModeSet(NodeEvent):
+    """The node became a server or a client."""
+
+    mode: str
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        return f"now in {self.mode} mode: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSeen(NodeEvent):
+    """Others agree on our public address, or no longer do."""
+
+    address: Address | None
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        if self.address is None:
+            return "other nodes no longer agree on this node's address"
+        return f"other nodes see this node at {self.address[0]} port {self.address[1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClockWrong(NodeEvent):
+    """Our clock differs from that of others."""
+
+    offset: float
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        side = "behind" if self.offset > 0 else "ahead of"
+        return f"this machine's clock is {abs(self.offset) / 60:.0f} min {side} that of others: set it"
+
+    @property
+    def level(self) -> str:
+        """How grave it is."""
+        return "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOpened(NodeEvent):
+    """A link to a peer is open."""
+
+    peer: PublicKey
+    initiated: bool
+    phases: dict[str, float]
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        return f"link {'to' if self.initiated else 'from'} {self.peer.text} is open"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEnded(NodeEvent):
+    """A link to a peer ended."""
+
+    peer: PublicKey
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        return f"link with {self.peer.text} ended: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFailed(NodeEvent):
+    """A link to a peer did not come to be."""
+
+    peer: PublicKey
+    initiated: bool
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        return f"no link {'to' if self.initiated else 'from'} {self.peer.text}: {self.reason}"
+
+    @property
+    def level(self) -> str:
+        """How grave it is."""
+        return "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class FileTaken(NodeEvent):
+    """A peer's file has arrived whole."""
+
+    peer: PublicKey
+    path: str
+    size: int
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        return f"received {self.path} ({self.size} bytes) from {self.peer.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileMissed(NodeEvent):
+    """A peer's file was refused or did not arrive whole."""
+
+    peer: PublicKey
+    name: str
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        return f"file {self.name!r} of {self.peer.text} was not received: {self.reason}"
+
+    @property
+    def level(self) -> str:
+        """How grave it is."""
+        return "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class JournalFault(NodeEvent):
+    """The journal cannot be written, or can be again."""
+
+    problem: str
+    over: bool
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        return self.problem
+
+    @property
+    def level(self) -> str:
+        """How grave it is."""
+        return "warning" if self.over else "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped(NodeEvent):
+    """The node has saved its state and ended."""
+
+    uptime: float
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        return f"stopped after {self.uptime:.0f} s"
+
+
+class EventLog:
+    """The last events, and whoever follows them."""
+
+    def __init__(self) -> None:
+        self._kept: deque[NodeEvent] = deque(maxlen=KEPT)
+        self._followers: set[EventFeed] = set()
+
+    def add(self, event: NodeEvent) -> None:
+        """Keep an event and hand it to all who follow."""
+        self._kept.append(event)
+        log.log(logging.getLevelNamesMapping()[event.level.upper()], "%s", event.text)
+        for follower in self._followers:
+            follower.push(event)
+
+    def recent(self) -> list[NodeEvent]:
+        """The events kept, oldest first."""
+        return list(self._kept)
+
+    def follow(self) -> EventFeed:
+        """New events from this call on."""
+        feed = EventFeed(self._followers)
+        self._followers.add(feed)
+        return feed
+
+    def end(self) -> None:
+        """Tell all who follow that nothing more will come."""
+        for follower in list(self._followers):
+            follower.push(None)
+
+
+class EventFeed(AsyncIterator[NodeEvent]):
+    """One reader's events; subscribed from its making until `aclose`."""
+
+    def __init__(self, registry: set[EventFeed]) -> None:
+        self._registry = registry
+        self._queue: asyncio.Queue[NodeEvent | None] = asyncio.Queue(QUEUE)
+
+    def push(self, event: NodeEvent | None) -> None:
+        """Hand an event over; a reader too slow loses its oldest."""
+        if self._queue.full():
+            self._queue.get_nowait()
+        self._queue.put_nowait(event)
+
+    async def __anext__(self) -> NodeEvent:
+        event = await self._queue.get()
+        if event is None:
+            await self.aclose()
+            raise StopAsyncIteration
+        return event
+
+    async def aclose(self) -> None:
+        """Hear no more."""
+        self._registry.discard(self)

@@ -1,0 +1,164 @@
+"""Finding the network and finding it again: which first contacts are tried, in what order, and how often.
+
+Saved and configured contacts have a head start; the signed lists are asked only while nobody has answered, so that
+a network does without them once it is known. While alone, the node tries again with growing pauses, for ever. Refuses
+to know how a join walks and how lists are verified.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from bootstrap.contacts import FirstContact
+from bootstrap.sources import ListReport
+from dht.contact import Contact
+from dht.engine import DhtEngine
+from dht.events import ContactAdded, JoinDone
+from node.driver import Driver
+from node.node_events import Alone, EventLog, Joined, ListLoaded
+
+HEAD_START: Final = 0.5
+"""Seconds that saved and configured contacts have for themselves: a time-out of a contact never heard of."""
+
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 60.0
+"""Seconds between tries while alone, doubling from the first to the longest. UNSOURCED: a laptop that finds its network
+again is back within a minute."""
+
+LIST_PAUSE: Final = 60.0
+"""Seconds between two askings of the signed lists' sources, whatever the pauses are. UNSOURCED: spares web servers."""
+
+WATCH: Final = 15.0
+"""Seconds between looks whether we are alone again: the engine's own tick of upkeep."""
+
+SETTLE: Final = 0.2
+"""Seconds after the first contact came to us by itself until we walk to our neighbourhood. UNSOURCED"""
+
+NAMES_TIMEOUT: Final = 3.0
+"""Seconds for resolving the host names of a list. UNSOURCED"""
+
+
+class Joining:
+    """Keeps one node in the network."""
+
+    def __init__(
+        self,
+        driver: Driver[DhtEngine],
+        events: EventLog,
+        known: Sequence[Contact],
+        fetch_list: Callable[[], Awaitable[ListReport]] | None,
+        rng: random.Random,
+    ) -> None:
+        """`known`: saved and configured contacts, best first. `fetch_list` asks for the signed lists."""
+        self._driver = driver
+        self._events = events
+        self._known = list(known)
+        self._fetch_list = fetch_list
+        self._rng = rng
+        self._listed: list[Contact] = []
+        self._named: list[tuple[bytes, tuple[str, int]]] = []
+        self._next_list = 0.0
+        self._found = asyncio.Event()
+        self.joined = asyncio.Event()
+        """Set while other nodes are known and the walk to our neighbourhood has been done."""
+        self.report: ListReport | None = None
+        """What the sources of signed lists said last."""
+        driver.subscribe(ContactAdded, lambda _: self._found.set())
+
+    async def run(self) -> None:
+        """Join, and join again whenever we find ourselves alone. Ends only by being cancelled."""
+        while True:
+            await self._join()
+            while self._driver.engine.contacts():
+                await asyncio.sleep(WATCH)
+            self.joined.clear()
+
+    async def _join(self) -> None:
+        started = self._driver.now()
+        pause = FIRST_PAUSE
+        while True:
+            self._found.clear()
+            contacts = await self._attempt()
+            if contacts:
+                break
+            wait = pause * self._rng.uniform(0.8, 1.2)
+            tried = len(dict.fromkeys((*self._known, *self._listed)))
+            self._events.add(Alone(self._driver.now(), tried, wait))
+            # Somebody may find us first: then there is no need to wait.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._found.wait(), wait)
+                await asyncio.sleep(SETTLE)
+            pause = min(pause * 2, LONGEST_PAUSE)
+        now = self._driver.now()
+        self.joined.set()
+        self._events.add(Joined(now, contacts, now - started))
+
+    async def _attempt(self) -> int:
+        """One try: what we know first, then the lists. Returns how many contacts we have."""
+        walk = asyncio.ensure_future(self._walk([*self._known, *self._listed]))
+        try:
+            await asyncio.wait([walk], timeout=HEAD_START)
+            if walk.done() and walk.result():
+                return walk.result()
+            if self._engine_knows_nobody() and await self._load_list():
+                contacts = await self._walk([*self._listed, *self._known])
+                if contacts:
+                    return contacts
+            contacts = await walk
+            if not contacts and self._named:
+                contacts = await self._walk(await _resolved(self._named))
+            return contacts
+        finally:
+            walk.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await walk
+
+    async def _walk(self, contacts: list[Contact]) -> int:
+        done = await self._driver.run(lambda engine, now: engine.join(contacts, now), JoinDone)
+        return done.contacts
+
+    def _engine_knows_nobody(self) -> bool:
+        return not self._driver.engine.contacts()
+
+    async def _load_list(self) -> bool:
+        """Ask the sources; true when there are contacts of a list to try."""
+        now = self._driver.now()
+        if self._fetch_list is None or now < self._next_list:
+            return False
+        self._next_list = now + LIST_PAUSE
+        report = await self._fetch_list()
+        self.report = report
+        now = self._driver.now()
+        for outcome in report.outcomes:
+            self._events.add(ListLoaded(now, outcome.source, outcome.status.value, outcome.message))
+        for problem in report.problems:
+            self._events.add(ListLoaded(now, report.origin, "problem", problem))
+        self._listed = [contact for first in report.contacts for contact in _contacts_of(first)]
+        self._rng.shuffle(self._listed)  # So that the first of a list does not meet every newcomer.
+        self._named = [(first.key, name) for first in report.contacts for name in first.names]
+        return bool(self._listed or self._named)
+
+
+def _contacts_of(first: FirstContact) -> list[Contact]:
+    return [Contact(first.key, address) for address in first.addresses]
+
+
+async def _resolved(named: Sequence[tuple[bytes, tuple[str, int]]]) -> list[Contact]:
+    """The contacts behind host names; a name that does not resolve in time is left out."""
+
+    async def resolve(key: bytes, host: str, port: int) -> list[Contact]:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError, TimeoutError):
+            found = await asyncio.wait_for(
+                loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP), NAMES_TIMEOUT
+            )
+            return [Contact(key, (str(entry[4][0]), port)) for entry in found if "%" not in str(entry[4][0])]
+        return []
+
+    lists = await asyncio.gather(*(resolve(key, host, port) for key, (host, port) in named))
+    return list(dict.fromkeys(contact for found in lists for contact in found))

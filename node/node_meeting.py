@@ -1,0 +1,304 @@
+"""Meeting a peer: from its key to an open link, and from its call to an open link.
+
+Decides the order (look-up and gathering at once, then the call, then ICE, DTLS, SCTP), what a failure is called, and
+that of several attempts at the same peer one remains. Refuses to know the bytes of signals and descriptions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from dht.contact import Contact
+from dht.errors import LocalError
+from dht.identity import PublicKey
+from node.node_calls import CallEnd, Calls
+from node.node_events import EventLog, LinkFailed
+from node.node_links import MAX_LINKS, Links, path_text
+from node.node_results import ConnectOutcome, FindOutcome, Reason
+from node.ports import Link, LinkEnd, LinkError, LinkFault
+from node.protocols.signaling import Signaling
+from node.protocols.signaling_events import (
+    AnswerReceived,
+    CallFailed,
+    CallRefused,
+    Fault,
+    OfferReceived,
+)
+from node.protocols.signaling_events import Reason as RefusalReason
+
+if TYPE_CHECKING:
+    from dht.engine import DhtEngine
+    from node.driver import Driver
+
+log = logging.getLogger("rookery.meeting")
+
+T = TypeVar("T")
+
+ANSWER_TIMEOUT: Final = 20.0
+"""Seconds a link that a peer asked for may take to open. UNSOURCED: ICE's 15 s, and the handshakes."""
+
+_FAULTS: Final = {
+    Fault.NO_HOME_NODE: Reason.NO_HOME_NODE,
+    Fault.NOT_REGISTERED: Reason.NOT_REGISTERED,
+    Fault.UNREACHED: Reason.UNREACHED,
+    Fault.NO_ANSWER: Reason.NO_ANSWER,
+    Fault.BAD_ANSWER: Reason.BAD_ANSWER,
+}
+
+
+class Session(Protocol):
+    """One attempt at one link (`WebRtcSession`)."""
+
+    phases: dict[str, float]
+
+    async def offer(self) -> bytes:
+        """Gather and return our offer."""
+
+    async def answer(self, offer: bytes) -> bytes:
+        """Take the peer's offer, gather, and return our answer. Raises `LinkError`."""
+
+    async def connect(self, peer: PublicKey, answer: bytes | None = None, *, timeout: float | None = None) -> Link:
+        """Open the link. Raises `LinkError`; closes itself then."""
+
+    async def close(self) -> None:
+        """Give the attempt up."""
+
+
+class _Failed(Exception):
+    """Carries a reason out of the middle of an attempt."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Meeting:
+    """Makes the links of one identity."""
+
+    def __init__(
+        self,
+        signaling: Signaling,
+        driver: Driver[DhtEngine],
+        links: Links,
+        events: EventLog,
+        find: Callable[[PublicKey], Awaitable[FindOutcome]],
+        new_session: Callable[[], Session],
+    ) -> None:
+        self._driver = driver
+        self._links = links
+        self._events = events
+        self._find = find
+        self._new_session = new_session
+        self._dialling: dict[PublicKey, asyncio.Task[ConnectOutcome]] = {}
+        self._answering: dict[PublicKey, asyncio.Task[Link]] = {}
+        self._closing = False
+        self._prepared: asyncio.Task[None] | None = None
+        self.calls = Calls(signaling, driver, self._ways, self._on_offer)
+
+    async def connect(self, peer: PublicKey, timeout: float) -> ConnectOutcome:
+        """Return a link with `peer`: the one there is, or a new one."""
+        link = self._links.get(peer)
+        if link is not None:
+            return _outcome(link, {}, reused=True)
+        if self._closing:
+            return ConnectOutcome(False, Reason.STOPPING, "the node is stopping")
+        dialling = self._dialling.get(peer)
+        if dialling is None:
+            dialling = asyncio.get_running_loop().create_task(self._dial(peer))
+            self._dialling[peer] = dialling
+            dialling.add_done_callback(lambda task: self._on_dialled(peer, task))
+        # Others may wait for the same attempt: a caller who gives up does not end it for them.
+        done, _ = await asyncio.wait([dialling], timeout=timeout)
+        if done:
+            return dialling.result()
+        return ConnectOutcome(False, Reason.TIMEOUT, f"no link after {timeout:g} s")
+
+    async def close(self) -> None:
+        """Give up every attempt."""
+        self._closing = True
+        tasks: list[asyncio.Task[ConnectOutcome] | asyncio.Task[Link]] = []
+        tasks += self._dialling.values()
+        tasks += self._answering.values()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.calls.close()
+
+    # Dialling
+
+    async def _dial(self, peer: PublicKey) -> ConnectOutcome:
+        started = time.perf_counter()
+        phases: dict[str, float] = {}
+        try:
+            answering = self._answering.get(peer)
+            link = await (self._join(answering) if answering is not None else self._attempt(peer, phases))
+        except _Failed as failed:
+            self._events.add(
+                LinkFailed(self._driver.now(), peer, True, f"{failed.reason.value} {failed.detail}".strip())
+            )
+            phases["total"] = time.perf_counter() - started
+            return ConnectOutcome(False, failed.reason, failed.detail, phases=phases)
+        phases["total"] = time.perf_counter() - started
+        return _outcome(link, phases)
+
+    async def _attempt(self, peer: PublicKey, phases: dict[str, float]) -> Link:
+        session = self._new_session()
+        try:
+            async with asyncio.TaskGroup() as both:
+                finding = both.create_task(self._timed(self._found(peer), phases, "lookup"))
+                offering = both.create_task(self._timed(self._offer(session), phases, "gather"))
+        except ExceptionGroup as group:
+            await session.close()
+            raise _first(group) from None
+        except BaseException:
+            await session.close()
+            raise
+        try:
+            called = self.calls.call(peer, finding.result().ways, offering.result())
+            ended = await self._timed(called, phases, "signaling")
+            if isinstance(ended, OfferReceived):
+                return await self._join(self._answering.get(peer))
+            link = await session.connect(peer, _answer_of(ended))
+            phases.update({name: session.phases[name] for name in ("ice", "dtls", "sctp") if name in session.phases})
+            self._links.add(link)
+            return link
+        except LinkError as error:
+            phases.update(session.phases)
+            reason = Reason.REFUSED if error.end.fault is LinkFault.REFUSED else Reason.LINK_FAILED
+            raise _Failed(reason, str(error.end)) from None
+        finally:
+            await session.close()
+
+    async def _found(self, peer: PublicKey) -> FindOutcome:
+        found = await self._find(peer)
+        if not found.found:
+            raise _Failed(found.reason, found.detail)
+        return found
+
+    async def _offer(self, session: Session) -> bytes:
+        await self._prepare()
+        try:
+            return await session.offer()
+        except LinkError as error:
+            raise _Failed(Reason.LINK_FAILED, str(error.end)) from None
+
+    async def _join(self, answering: asyncio.Task[Link] | None) -> Link:
+        """Wait for the link that the peer itself is opening."""
+        if answering is None:
+            raise _Failed(Reason.LINK_FAILED, "the peer called at the same time, and its call has failed already")
+        await asyncio.wait([answering])
+        if answering.cancelled():
+            raise _Failed(Reason.STOPPING, "the attempt was given up")
+        error = answering.exception()
+        if isinstance(error, LinkError):
+            raise _Failed(Reason.LINK_FAILED, str(error.end))
+        return answering.result()
+
+    async def _ways(self, peer: PublicKey) -> tuple[Contact, ...]:
+        return (await self._find(peer)).ways
+
+    async def _timed(self, work: Awaitable[T], phases: dict[str, float], name: str) -> T:
+        started = time.perf_counter()
+        try:
+            return await work
+        finally:
+            phases[name] = time.perf_counter() - started
+
+    def _on_dialled(self, peer: PublicKey, task: asyncio.Task[ConnectOutcome]) -> None:
+        if self._dialling.get(peer) is task:
+            del self._dialling[peer]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the attempt at a link with %s failed", peer.short, exc_info=error)
+
+    # Being called
+
+    def _on_offer(self, offer: OfferReceived) -> None:
+        if self._closing:
+            self.calls.refuse(offer, RefusalReason.GOING_AWAY)
+            return
+        if len(self._links) + len(self._answering) >= MAX_LINKS:
+            self.calls.refuse(offer, RefusalReason.BUSY)
+            return
+        before = self._answering.get(offer.peer)
+        if before is not None:
+            before.cancel()
+        task = asyncio.get_running_loop().create_task(self._answer(offer))
+        self._answering[offer.peer] = task
+        task.add_done_callback(lambda ended: self._on_answered(offer.peer, ended))
+
+    async def _answer(self, offer: OfferReceived) -> Link:
+        await self._prepare()
+        session = self._new_session()
+        try:
+            try:
+                answer = await session.answer(offer.payload)
+            except LinkError:
+                self.calls.refuse(offer, RefusalReason.BAD_OFFER)
+                raise
+            if not self.calls.answer(offer, answer):
+                raise LinkError(LinkEnd(LinkFault.LOST, "gathering took longer than the offer lives"))
+            link = await session.connect(offer.peer, timeout=ANSWER_TIMEOUT)
+            self._links.add(link)
+            return link
+        finally:
+            await session.close()
+
+    def _on_answered(self, peer: PublicKey, task: asyncio.Task[Link]) -> None:
+        if self._answering.get(peer) is task:
+            del self._answering[peer]
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, LinkError):
+            self._events.add(LinkFailed(self._driver.now(), peer, False, str(error.end)))
+        elif error is not None:
+            log.error("answering %s failed", peer.short, exc_info=error)
+
+    async def _prepare(self) -> None:
+        """Import aiortc in a thread, once: half a second in which the loop must go on answering others."""
+        if self._prepared is None:
+            self._prepared = asyncio.get_running_loop().create_task(asyncio.to_thread(_import_webrtc))
+        await asyncio.shield(self._prepared)
+
+
+def _import_webrtc() -> None:
+    for name in ("webrtc", "webrtc_ice", "webrtc_dtls", "webrtc_sctp", "webrtc_channel"):
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(f"node.adapters.{name}")
+
+
+def _answer_of(ended: CallEnd) -> bytes:
+    match ended:
+        case AnswerReceived():
+            return ended.payload
+        case CallRefused():
+            raise _Failed(Reason.REFUSED, ended.reason.name.lower().replace("_", "-"))
+        case CallFailed():
+            raise _Failed(_FAULTS[ended.fault], ended.detail)
+        case _:
+            raise LocalError("an offer is no answer")
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    """Of what failed at once, what is to be told: why the peer was not found, rather than anything else."""
+    failures = [error for error in group.exceptions if isinstance(error, _Failed)]
+    return failures[0] if len(failures) == len(group.exceptions) else group
+
+
+def _outcome(link: Link, phases: dict[str, float], *, reused: bool = False) -> ConnectOutcome:
+    return ConnectOutcome(
+        True,
+        Reason.NONE,
+        reused=reused,
+        address=link.stats.path.remote_address,
+        path=path_text(link),
+        phases=phases,
+        _link=link,
+    )

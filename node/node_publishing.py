@@ -1,0 +1,291 @@
+"""Our own records in the DHT: when they are signed, stored and stored again.
+
+The peer record follows what changes (home nodes, address, mode, status) after a short rest; every record is signed
+anew each republish interval, with a later expiry and a higher sequence number. Before that it is read: a newer
+one, by another device of the same identity, is left alone. Refuses to know how a record finds its holders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import Final
+
+from dht.contact import Contact
+from dht.engine import DhtEngine
+from dht.events import (
+    AddressChanged,
+    GetDone,
+    HomesChanged,
+    Mode,
+    ModeChanged,
+    PutAcknowledged,
+    PutDone,
+    Receipt,
+)
+from dht.identity import IdentityKey, is_exempt
+from dht.records import (
+    Kind,
+    Refusal,
+    SignedRecord,
+    decode_record,
+    immutable_record,
+    peer_place,
+    sign_record,
+    verify_record,
+)
+from node.driver import Driver
+from node.node_events import EventLog, Published, PublishFailed
+from node.protocols.peer_record import MAX_HOMES, Capability, PeerRecord
+from node.storage import DropOwn, OwnRecord, Snapshot, Storage, sequence_floor
+
+REST: Final = 0.3
+"""Seconds without a change until the peer record is published: homes are found one after another. UNSOURCED"""
+
+FIRST_RETRY: Final = 5.0
+LONGEST_RETRY: Final = 300.0
+"""Seconds until a record that too few nodes stored is tried again, doubling. UNSOURCED: presence is refreshed at most
+every 5 minutes."""
+
+PEER: Final = "peer"
+
+_NOT_OURS_ANY_MORE: Final = frozenset({Refusal.OLDER, Refusal.CONFLICT, Refusal.CAS_MISMATCH})
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRecord:
+    """What is known of our peer record."""
+
+    seq: int
+    stored: int
+    """Nodes that stored it."""
+    asked: int
+    at: float
+    expires: int
+
+
+class Publishing:
+    """Publishes for one identity."""
+
+    def __init__(
+        self,
+        identity: IdentityKey,
+        driver: Driver[DhtEngine],
+        storage: Storage,
+        events: EventLog,
+        *,
+        interval: float,
+        ttl: float,
+        capabilities: Capability,
+    ) -> None:
+        self._identity = identity
+        self._driver = driver
+        self._storage = storage
+        self._events = events
+        self._interval = interval
+        self._ttl = ttl
+        self._capabilities = capabilities
+        self._started = int(driver.now())
+        self._changed = asyncio.Event()
+        self._own: dict[bytes, OwnRecord] = {}
+        self._own_changed = asyncio.Event()
+        self._status = ""
+        self._said: PeerRecord | None = None
+        self.published: PublishedRecord | None = None
+        """Our peer record as it was stored last; None before the first time."""
+        for kind in (HomesChanged, AddressChanged, ModeChanged):
+            driver.subscribe(kind, lambda _: self._changed.set())
+        driver.subscribe(PutDone, self._on_put_done)
+
+    def set_status(self, status: str) -> None:
+        """Show another status text. Raises `LocalError` when it does not fit a peer record."""
+        PeerRecord(status=status).to_bytes()
+        self._status = status
+        self._changed.set()
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take back the app's own records of an earlier run."""
+        self._own = {row.place: row for row in snapshot.own}
+        self._own_changed.set()
+
+    async def put(self, kind: Kind, value: bytes, *, salt: bytes = b"", expected_seq: int | None = None) -> Receipt:
+        """Sign and store an app's record; returns once enough nodes have it, or all have spoken."""
+        record = await self._sign(kind, value, salt)
+        receipt = await self._put(record, expected_seq)
+        verdicts = {verdict.refusal for verdict in receipt.verdicts}
+        if receipt.ok or not verdicts & _NOT_OURS_ANY_MORE:
+            # Even one that too few took is kept: it is stored again when there are more.
+            again = self._driver.now() + (self._interval if receipt.ok else FIRST_RETRY)
+            self._keep(OwnRecord(record.place, record.raw, salt, int(kind), again))
+        return receipt
+
+    # The peer record
+
+    async def run_peer_record(self) -> None:
+        """Keep our peer record what it should be. Ends only by being cancelled."""
+        retry = FIRST_RETRY
+        due: float | None = None
+        while True:
+            wait = None if due is None else max(0.0, due - self._driver.now())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), wait)
+            await self._rest()
+            record = self.current()
+            if not record.ways:
+                due = None  # Nothing to say to whoever looks for us; a change will come.
+                continue
+            if record is self._said and due is not None and self._driver.now() < due:
+                continue
+            receipt = await self._publish_peer(record, retry)
+            if receipt.ok:
+                retry, due = FIRST_RETRY, self._driver.now() + self._interval
+            else:
+                due, retry = self._driver.now() + retry, min(retry * 2, LONGEST_RETRY)
+
+    def current(self) -> PeerRecord:
+        """What our peer record should say now."""
+        engine = self._driver.engine
+        direct: tuple[Contact, ...] = ()
+        capabilities = self._capabilities
+        if engine.mode is Mode.SERVER:
+            capabilities |= Capability.SERVER
+            if engine.public_address is not None:
+                direct = (Contact(engine.own_key, engine.public_address),)
+        homes = tuple(home for home in engine.homes() if not direct or not _private_beside(home, direct[0]))
+        said = PeerRecord(
+            direct=direct,
+            homes=homes[:MAX_HOMES],
+            capabilities=capabilities,
+            status=self._status,
+            online_since=self._started,
+            changed=int(self._driver.now()),
+        )
+        before = self._said
+        if before is not None and _same(before, said):
+            return before
+        return said
+
+    async def _rest(self) -> None:
+        while True:
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), REST)
+                continue
+            return
+
+    async def _publish_peer(self, said: PeerRecord, retry_in: float) -> Receipt:
+        started = self._driver.now()
+        record = await self._sign(Kind.PEER, said.to_bytes(), b"")
+        receipt = await self._put(record, None)
+        self._said = said
+        self._note(PEER, record, receipt, started, retry_in)
+        if receipt.stored:
+            self.published = PublishedRecord(
+                record.seq, receipt.stored, len(receipt.verdicts), self._driver.now(), record.expires
+            )
+        return receipt
+
+    def _on_put_done(self, event: PutDone) -> None:
+        # The rest has spoken too by now: the receipt that ended the wait was an early one.
+        published, receipt = self.published, event.receipt
+        if published and receipt.place == peer_place(self._identity.public) and receipt.seq == published.seq:
+            self.published = PublishedRecord(
+                published.seq, receipt.stored, len(receipt.verdicts), published.at, published.expires
+            )
+
+    # The app's records
+
+    async def run_own_records(self) -> None:
+        """Store the app's records again when they are due. Ends only by being cancelled."""
+        retry = FIRST_RETRY
+        while True:
+            self._own_changed.clear()
+            due = min((row.republish_at for row in self._own.values()), default=None)
+            wait = None if due is None else max(0.0, due - self._driver.now())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._own_changed.wait(), wait)
+                continue
+            now = self._driver.now()
+            ok = True
+            for row in [row for row in self._own.values() if row.republish_at <= now]:
+                ok = await self._republish(row, retry) and ok
+            retry = FIRST_RETRY if ok else min(retry * 2, LONGEST_RETRY)
+
+    async def _republish(self, row: OwnRecord, retry_in: float) -> bool:
+        """Store one row again; true when that is done with for this interval."""
+        started = self._driver.now()
+        kind = Kind(row.kind)
+        old = decode_record(row.raw)
+        if kind is Kind.MUTABLE:
+            there = await self._driver.run(lambda engine, now: engine.get(row.place, now), GetDone)
+            if any(found.owner == old.owner and found.seq > old.seq for found in there.records):
+                self._drop(row)
+                return True
+        if self._own.get(row.place) is not row:
+            return True  # Put anew by the app meanwhile.
+        if kind is Kind.IMMUTABLE:
+            record = verify_record(old, started)
+        else:
+            record = await self._sign(kind, old.payload, row.salt)
+        receipt = await self._put(record, None)
+        self._note(kind.name.lower(), record, receipt, started, retry_in)
+        if {verdict.refusal for verdict in receipt.verdicts} & _NOT_OURS_ANY_MORE and not receipt.ok:
+            self._drop(row)
+            return True
+        if self._own.get(row.place) is row:
+            again = self._driver.now() + (self._interval if receipt.ok else retry_in)
+            self._keep(OwnRecord(row.place, record.raw, row.salt, row.kind, again))
+        return receipt.ok
+
+    def _keep(self, row: OwnRecord) -> None:
+        self._own[row.place] = row
+        self._storage.write(row)
+        self._own_changed.set()
+
+    def _drop(self, row: OwnRecord) -> None:
+        self._own.pop(row.place, None)
+        self._storage.write(DropOwn(row.place))
+
+    # Both
+
+    async def _sign(self, kind: Kind, value: bytes, salt: bytes) -> SignedRecord:
+        now = self._driver.now()
+        expires = now + self._ttl
+        if kind is Kind.IMMUTABLE:
+            return immutable_record(value, expires=expires)
+        # Signed once to learn its place, so that a value too long fails before a number is used up.
+        trial = sign_record(self._identity, kind, value, seq=0, expires=expires, salt=salt)
+        seq = await self._storage.next_sequence(trial.place, sequence_floor(now))
+        return sign_record(self._identity, kind, value, seq=seq, expires=expires, salt=salt)
+
+    async def _put(self, record: SignedRecord, expected_seq: int | None) -> Receipt:
+        done: PutAcknowledged | PutDone = await self._driver.run(
+            lambda engine, now: engine.put(record, now, expected_seq=expected_seq)
+        )
+        return done.receipt
+
+    def _note(self, what: str, record: SignedRecord, receipt: Receipt, started: float, retry_in: float) -> None:
+        now = self._driver.now()
+        if receipt.ok:
+            asked = len(receipt.verdicts)
+            self._events.add(Published(now, what, record.place, record.seq, receipt.stored, asked, now - started))
+        else:
+            self._events.add(
+                PublishFailed(now, what, record.place, receipt.stored, receipt.needed, receipt.reasons, retry_in)
+            )
+
+
+def _same(one: PeerRecord, other: PeerRecord) -> bool:
+    """Whether two records say the same but for when."""
+    return (one.direct, one.homes, one.capabilities, one.status) == (
+        other.direct,
+        other.homes,
+        other.capabilities,
+        other.status,
+    )
+
+
+def _private_beside(home: Contact, direct: Contact) -> bool:
+    """Whether a home node's address means nothing to those who reach us at a public one."""
+    return is_exempt(home.ip) and not is_exempt(direct.ip)

@@ -1,0 +1,117 @@
+"""The state of a node as a tree of frozen values, for `rookery status`, the page, and tests.
+
+Decides what is worth telling. Refuses to change anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from dht.contact import Address, Contact
+from dht.engine import DhtEngine
+from dht.identity import PublicKey
+from node.driver import Datagrams, Driver
+from node.node_publishing import PublishedRecord
+from node.node_results import ContactInfo, LinkInfo
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedStatus:
+    """Our peer record in the DHT."""
+
+    seq: int
+    stored: int
+    """Nodes that stored it, of those asked."""
+    asked: int
+    age: float
+    expires_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """One source of the signed first-contact list."""
+
+    source: str
+    status: str
+    detail: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """Everything about a node at one moment."""
+
+    identity: PublicKey
+    contact: Contact
+    """What another node may name as its first contact: our node key at the address others see, or else our own."""
+    version: str
+    uptime: float
+    joined: bool
+    mode: str
+    mode_reason: str
+    network: str
+    private: bool
+    """Whether a network key keeps strangers out."""
+    listening: tuple[Address, ...]
+    public_address: Address | None
+    contacts: int
+    network_size: int | None
+    """Estimated number of server nodes."""
+    records_held: int
+    forwards_held: int
+    """Peers that signals are forwarded to."""
+    homes: tuple[Contact, ...]
+    published: PublishedStatus | None
+    links: tuple[LinkInfo, ...]
+    bootstrap: tuple[SourceStatus, ...]
+    clock_offset: float | None
+    """Median of others' clocks less ours, seconds."""
+    counters: dict[str, dict[str, int]]
+    data_dir: Path
+
+
+def version() -> str:
+    """The installed release."""
+    try:
+        return metadata.version("rookery")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
+def own_contact(engine: DhtEngine, datagrams: Datagrams) -> Contact:
+    """How others name us: at the address they see, else where we listen, a wildcard as loopback."""
+    address = engine.public_address
+    if address is None:
+        host, port = datagrams.addresses[0]
+        address = ({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
+    return Contact(engine.own_key, address)
+
+
+def published_status(published: PublishedRecord | None, now: float) -> PublishedStatus | None:
+    """The peer record's state, None before it was stored."""
+    if published is None:
+        return None
+    return PublishedStatus(
+        published.seq, published.stored, published.asked, now - published.at, published.expires - now
+    )
+
+
+def contact_infos(driver: Driver[DhtEngine]) -> list[ContactInfo]:
+    """The routing table, nearest to us first."""
+    engine = driver.engine
+    found = []
+    for contact in sorted(engine.contacts(), key=lambda one: one.long_id ^ engine.own_id):
+        peer = engine.requests.peer(contact.key)
+        failures = peer.failures if peer is not None else 0
+        found.append(
+            ContactInfo(
+                contact,
+                contact.address,
+                peer.mean if peer is not None and peer.mean else None,
+                peer.seen if peer is not None and peer.seen else None,
+                "questionable" if failures else "good",
+            )
+        )
+    return found
