@@ -258,9 +258,11 @@ class WebRtcSession:
             stats.path = LinkPath(local.type, (local.host, local.port), far.type, (far.host, far.port))
         channel = WebRtcChannel(self._ice, self._dtls, self._sctp)
         self._handed_over = True
-        return StreamLink(
+        link = StreamLink(
             channel, peer, initiated=initiated, config=self.config.streams, stats=stats, clock=time.monotonic
         )
+        channel.start()
+        return link
 
 
 @functools.lru_cache(maxsize=1)

@@ -34,10 +34,14 @@ class WebRtcChannel:
         self._sctp = sctp
         self._open = True
         self._full = False
-        sctp.on_message = self._deliver
         sctp.on_drained = self._drained
         sctp.on_state = self._check
         dtls.on_state = self._check
+
+    def start(self) -> None:
+        """Deliver what came so far, and everything from now on; `on_message` must be set."""
+        self._sctp.release(self._deliver)
+        self._check()
 
     @property
     def room(self) -> int:

@@ -37,6 +37,8 @@ CHANNEL: Final = 0
 """The one data channel, negotiated out of band: both sides know it, so opening it costs no round trip."""
 MAX_EARLY: Final = 16
 """Packets kept for an association that has not begun: an INIT and its repeats. UNSOURCED."""
+MAX_HELD: Final = 2 * 1_048_576
+"""Bytes of messages kept until the channel is taken: the streams' initial window and as much again."""
 _CHUNK: Final = struct.Struct("!BBH")
 _DATA: Final = struct.Struct("!BBHLHHL")
 _SACK: Final = struct.Struct("!BBHLLHH")
@@ -79,6 +81,7 @@ class RunSctpTransport(RTCSctpTransport):
         self._over = False
         self._begun = False
         self._early: list[bytes] = []
+        self._held: list[bytes] = []
         dtls.on_packet = self.packet_received
         dtls.on_turn = self.turn_done
         # The peer may finish the DTLS handshake first: what it says before `start` is kept, not lost.
@@ -92,6 +95,13 @@ class RunSctpTransport(RTCSctpTransport):
         early, self._early = self._early, []
         for packet in early:
             self.packet_received(packet)
+
+    def release(self, on_message: Callable[[bytes], None]) -> None:
+        """Hand messages to `on_message` from now on, those first that came before anybody was there to take them."""
+        self.on_message = on_message
+        held, self._held = self._held, []
+        for message in held:
+            on_message(message)
 
     def send_message(self, message: bytes) -> None:
         """Queue one message on the channel and send what the window allows."""
@@ -182,8 +192,15 @@ class RunSctpTransport(RTCSctpTransport):
             self.bad_packets += 1
 
     def _deliver(self, stream: int, protocol: int, message: bytes) -> None:
-        if stream == CHANNEL and protocol == WEBRTC_BINARY and self.on_message is not None:
+        if stream != CHANNEL or protocol != WEBRTC_BINARY:
+            return
+        if self.on_message is not None:
             self.on_message(message)
+            return
+        # Our side learns that the association is up a turn after the peer may already send on it.
+        self._held.append(message)
+        if sum(map(len, self._held)) > MAX_HELD:
+            raise MessageTooLong("more than any window allows before the channel was taken")
 
     # Timer.
 

@@ -191,6 +191,30 @@ async def test_cancelling_a_dial_leaves_nothing() -> None:
         await dialling
 
 
+async def test_what_arrives_before_the_link_is_handed_over_is_not_lost() -> None:
+    dialler, listener = WebRtcSession(LOOPBACK), WebRtcSession(LOOPBACK)
+    answer = await listener.answer(await dialler.offer())
+    start, sent = listener._start_sctp, asyncio.Event()
+
+    async def slowly() -> None:
+        await start()
+        await sent.wait()
+
+    listener._start_sctp = slowly  # type: ignore[method-assign]
+    listening = asyncio.create_task(listener.connect(ALICE, timeout=20))
+    near = await dialler.connect(BOB, answer, timeout=20)
+    stream = await near.open_stream("at-once")
+    await stream.write(b"first words")
+    while not near._channel.idle or near.mux.has_output:
+        await asyncio.sleep(0.01)
+    sent.set()
+    far = await listening
+    incoming = await far.accept_stream()
+    assert await incoming.read_exactly(11) == b"first words"
+    await near.close()
+    await far.close()
+
+
 async def test_a_peer_that_vanishes_ends_the_link_as_lost() -> None:
     near, far = await connected()
     await far._channel.close()
