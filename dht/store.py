@@ -81,33 +81,35 @@ class Store:
         prefix: bytes = b"",
         expected_seq: int | None = None,
     ) -> tuple[Refusal, list[SignedRecord]]:
-        """Store or refresh a record. Returns why not (`NONE` when stored), and the records pushed out for it."""
+        """Store or refresh a record. Returns why not (`NONE` when stored), and the records that went: those
+        pushed out for it, and what it found expired in its place."""
         expires = float(record.expires) if expires is None else min(expires, record.expires)
         old = self.held(record.place, record.owner)
+        dropped: list[SignedRecord] = []
         if old is not None and old.expires <= now:
             self._remove(old)
+            dropped.append(old.record)
             old = None
         refusal = check_replaces(record, old.record if old else None, expected_seq)
         if refusal is not Refusal.NONE:
-            return refusal, []
+            return refusal, dropped
         if old is not None and old.record.raw == record.raw:
             old.refreshed = now
             old.expires = max(old.expires, expires)
             self._push_deadline(old)
-            return Refusal.NONE, []
+            return Refusal.NONE, dropped
         if old is None:
             refusal = self._over_quota(record, prefix)
             if refusal is not Refusal.NONE:
-                return refusal, []
-        dropped: list[SignedRecord] = []
+                return refusal, dropped
+        victims = self._victims(record, old)
+        if victims is None:
+            return Refusal.FULL, dropped
+        for victim in victims:
+            self._remove(victim)
+            dropped.append(victim.record)
         if old is not None:
             self._remove(old)
-        while self.full:
-            farthest = self._farthest()
-            if farthest is None or self._distance(farthest.record.place) <= self._distance(record.place):
-                return Refusal.FULL, dropped
-            self._remove(farthest)
-            dropped.append(farthest.record)
         self._add(Held(record, expires, prefix, now))
         return Refusal.NONE, dropped
 
@@ -146,9 +148,7 @@ class Store:
         if entry.prefix:
             self._prefixes[entry.prefix] = self._prefixes.get(entry.prefix, 0) + 1
         self._push_deadline(entry)
-        heapq.heappush(self._by_distance, (-self._distance(record.place), record.place, record.owner))
-        if len(self._by_distance) > 64 + 2 * self._count:
-            self._rank()
+        self._push_distance(record.place, record.owner)
 
     def _remove(self, entry: Held) -> None:
         record = entry.record
@@ -168,14 +168,30 @@ class Store:
             self._deadlines = [(e.expires, e.record.place, e.record.owner) for e in self.entries()]
             heapq.heapify(self._deadlines)
 
-    def _farthest(self) -> Held | None:
-        while self._by_distance:
-            _, place, owner = self._by_distance[0]
+    def _victims(self, record: SignedRecord, old: Held | None) -> list[Held] | None:
+        """Who must go, farthest first, so that `record` has room in the place of `old`; None where they are nearer."""
+        count, size = self._count, self._bytes
+        if old is not None:
+            count, size = count - 1, size - len(old.record.raw)
+        limit = self._distance(record.place)
+        heap = self._by_distance
+        victims: dict[tuple[bytes, bytes], Held] = {}
+        while count >= self._config.store_max_records or size >= self._config.store_max_bytes:
+            if not heap or -heap[0][0] <= limit:
+                for place, owner in victims:
+                    self._push_distance(place, owner)
+                return None
+            _, place, owner = heapq.heappop(heap)
             entry = self.held(place, owner)
-            if entry is not None:
-                return entry
-            heapq.heappop(self._by_distance)
-        return None
+            if entry is not None and (place, owner) not in victims:
+                victims[place, owner] = entry
+                count, size = count - 1, size - len(entry.record.raw)
+        return list(victims.values())
+
+    def _push_distance(self, place: bytes, owner: bytes) -> None:
+        heapq.heappush(self._by_distance, (-self._distance(place), place, owner))
+        if len(self._by_distance) > 64 + 2 * self._count:
+            self._rank()
 
     def _rank(self) -> None:
         self._by_distance = [(-self._distance(e.record.place), e.record.place, e.record.owner) for e in self.entries()]
