@@ -10,7 +10,7 @@ from random import Random
 from typing import Final
 
 from dht.config import DhtConfig
-from dht.constants import HEADER_BYTES, MAC_BYTES, MAX_DATAGRAM, OVERHEAD_BYTES
+from dht.constants import HEADER_BYTES, MAC_BYTES, MAX_DATAGRAM
 from dht.contact import Address, Contact
 from dht.errors import BoxError, DecodeError
 from dht.identity import NodeKey
@@ -59,10 +59,6 @@ _PADS: Final[dict[type[Request], bytes]] = {
     Get: bytes(REPLY_ROOM_GET - 48),
     DialBack: b"",
 }
-
-CHECK_BYTES: Final = OVERHEAD_BYTES + 43
-"""Largest datagram of a FIND_NODE without padding: array, number, id (9), token (9 with its head: 10), flag, target (22).
-A server's first FIND_NODE has so much padding more, which lets the other side ask back at once."""
 
 
 class Exchange:
@@ -118,16 +114,12 @@ class Exchange:
         tag: object = None,
         resend: bool = False,
         timeout: float | None = None,
-        bare: bool = False,
     ) -> None:
         """Send a request; its outcome goes to `owner`."""
         requests = self.requests
         token = requests.token_for(contact.key, now)
-        if not (token or bare) and kind in _PADS:
-            pad = _PADS[kind]
-            if self.server and kind is FindNode:
-                pad += bytes(CHECK_BYTES)
-            fields = (*fields, pad)
+        if not token and kind in _PADS:
+            fields = (*fields, _PADS[kind])
         pending = Pending(requests.new_id(), contact, _REPLY_OF[kind], owner, tag)
         message = kind(pending.rid, token, self.server, *fields)
         try:
