@@ -88,7 +88,7 @@ class LinkStream:
 
     async def close(self) -> None:
         """End our direction after everything written."""
-        if self._finished or self._failure is not None or self._link.closed.done():
+        if self._finished or self._failure is not None or self._link.end is not None:
             return
         self._finished = True
         self._link.mux.finish(self._number)
@@ -103,8 +103,8 @@ class LinkStream:
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
-        if self._link.closed.done():
-            raise LinkError(self._link.closed.result())
+        if self._link.end is not None:
+            raise LinkError(self._link.end)
 
     def _take(self, limit: int) -> bytes:
         if self._failure is not None:
@@ -122,8 +122,8 @@ class LinkStream:
         # A stream that ended well is readable to its end even after its link has gone.
         if mux.at_end(self._number):
             self._ended = True
-        elif link.closed.done():
-            raise LinkError(link.closed.result())
+        elif link.end is not None:
+            raise LinkError(link.end)
         return b""
 
     async def _wait_readable(self) -> None:

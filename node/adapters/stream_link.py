@@ -82,6 +82,7 @@ class StreamLink:
         self._initiated = initiated
         self._stats = stats or LinkStats()
         self._closed: asyncio.Future[LinkEnd] = self.loop.create_future()
+        self._end_seen: LinkEnd | None = None
         self._streams: dict[int, LinkStream] = {}
         self._discarding: set[int] = set()
         self._handlers: dict[str, StreamHandler] = {}
@@ -114,8 +115,13 @@ class StreamLink:
 
     @property
     def closed(self) -> asyncio.Future[LinkEnd]:
-        """Done once the link has ended, with why."""
-        return self._closed
+        """Done once the link has ended, with why. Cancelling what is returned does nothing to the link."""
+        return asyncio.shield(self._closed)
+
+    @property
+    def end(self) -> LinkEnd | None:
+        """How the link ended, or None while it lives."""
+        return self._end_seen
 
     async def open_stream(self, name: str) -> Stream:
         """Open a stream; returns at once."""
@@ -134,9 +140,13 @@ class StreamLink:
             self._acceptors.append(acceptor)
             try:
                 await acceptor
-            finally:
+            except asyncio.CancelledError:
+                # The wake-up this one got, if it did, is for the next in line.
                 if acceptor in self._acceptors:
                     self._acceptors.remove(acceptor)
+                else:
+                    self._wake_acceptor()
+                raise
         return self._waiting.popleft()
 
     def register(self, name: str, handler: StreamHandler | None) -> None:
@@ -168,6 +178,10 @@ class StreamLink:
 
     async def close(self) -> None:
         """End the link in good order and free everything it holds."""
+        # A handler may close its own link: nobody shall wait for that handler to end.
+        task = asyncio.current_task()
+        if task is not None:
+            self._handler_tasks.discard(task)
         if self._closing is None:
             self._closing = self.loop.create_task(self._close())
         await asyncio.shield(self._closing)
@@ -249,7 +263,10 @@ class StreamLink:
             self._serve(stream, handler)
             return
         self._waiting.append(stream)
-        while self._acceptors:
+        self._wake_acceptor()
+
+    def _wake_acceptor(self) -> None:
+        while self._waiting and self._acceptors:
             acceptor = self._acceptors.popleft()
             if not acceptor.done():
                 acceptor.set_result(None)
@@ -294,8 +311,8 @@ class StreamLink:
     # The end.
 
     def _check_open(self) -> None:
-        if self._closed.done():
-            raise LinkError(self._closed.result())
+        if self._end_seen is not None:
+            raise LinkError(self._end_seen)
 
     def _on_mux_closed(self, event: ConnectionClosed) -> None:
         if event.by_peer:
@@ -314,8 +331,9 @@ class StreamLink:
             self._closing = self.loop.create_task(self._close())
 
     def _end(self, end: LinkEnd) -> None:
-        if self._closed.done():
+        if self._end_seen is not None:
             return
+        self._end_seen = end
         self._closed.set_result(end)
         self.mux.closed = True
         streams = list(self._streams.values())
@@ -328,8 +346,8 @@ class StreamLink:
 
     async def _close(self) -> None:
         deadline = self.loop.time() + CLOSE_GRACE
-        if not self._closed.done():
-            while self.mux.has_output and not self._closed.done() and self.loop.time() < deadline:
+        if self._end_seen is None:
+            while self.mux.has_output and self._end_seen is None and self.loop.time() < deadline:
                 self._flush()
                 await asyncio.sleep(0.005)
             self.mux.close()
@@ -337,9 +355,10 @@ class StreamLink:
         while not self._channel.idle and self.loop.time() < deadline:
             await asyncio.sleep(0.005)
         await self._channel.close()
-        tasks = [task for task in self._handler_tasks if task is not asyncio.current_task()]
-        for task in tasks:
-            # A handler that awaits something else than its stream would outlive the link.
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=CLOSE_GRACE)
+        # Handlers may still read what came before the end. One that waits for something else would outlive the link.
+        if self._handler_tasks:
+            await asyncio.wait(set(self._handler_tasks), timeout=max(deadline - self.loop.time(), 0.0))
+        if left := set(self._handler_tasks):
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=CLOSE_GRACE)

@@ -15,6 +15,8 @@ FIRST_FRAGMENT: Final = 0x02
 """RFC 9260 section 3.3.1."""
 WINDOW: Final = 8 * 1_048_576
 """Bytes we take out of order, as advertised. 29 MB/s at a round trip of 50 ms were measured with it, 18 with 1 MiB."""
+ENTRY_COST: Final = 256
+"""What keeping one chunk costs beside its bytes, so that a peer gains nothing by sending single bytes."""
 MAX_AHEAD: Final = 65_535
 """A gap block reaches that far beyond the cumulative TSN (RFC 9260 section 3.3.4)."""
 MAX_GAPS: Final = 256
@@ -57,9 +59,9 @@ class Receiver:
                 self._drain()
         elif distance == 0 or distance > MAX_AHEAD or tsn in self._ahead:
             self.duplicates += 1
-        elif self._ahead_bytes + len(payload) <= WINDOW:
+        elif self._ahead_bytes + len(payload) + ENTRY_COST <= WINDOW:
             self._ahead[tsn] = (flags, stream, protocol, payload)
-            self._ahead_bytes += len(payload)
+            self._ahead_bytes += len(payload) + ENTRY_COST
 
     def sack(self) -> bytes:
         """Return the SACK chunk that says what we have."""
@@ -74,7 +76,7 @@ class Receiver:
         ahead = self._ahead
         while (waiting := ahead.pop(following := (self.cumulative + 1) % _MODULO, None)) is not None:
             self.cumulative = following
-            self._ahead_bytes -= len(waiting[3])
+            self._ahead_bytes -= len(waiting[3]) + ENTRY_COST
             self._in_order(*waiting)
 
     def _in_order(self, flags: int, stream: int, protocol: int, payload: bytes) -> None:

@@ -230,7 +230,7 @@ async def test_closing_delivers_everything_first_and_tells_the_other_side(ends: 
     await stream.close()
     await ends.near.close()
     assert (await ends.far.closed).fault is LinkFault.CLOSED_BY_PEER
-    assert ends.near.closed.result().fault is LinkFault.CLOSED_BY_US
+    assert (await ends.near.closed).fault is LinkFault.CLOSED_BY_US
     assert await incoming.read_exactly(60_000) == bytes(60_000)
     assert await incoming.read() == b""
 
@@ -273,3 +273,48 @@ async def test_a_handler_that_leaves_early_blocks_nobody(ends: Ends) -> None:
         assert await stream.read() == b""
     await ends.near.ping()
     assert ends.far.mux.unread == 0
+
+
+async def test_a_handler_may_read_what_came_before_the_peer_left(ends: Ends) -> None:
+    got = bytearray()
+    go_on = asyncio.Event()
+    done = asyncio.Event()
+
+    async def slow(stream: Stream) -> None:
+        await go_on.wait()
+        while data := await stream.read(1000):
+            got.extend(data)
+        done.set()
+
+    ends.far.register("slow", slow)
+    stream = await ends.near.open_stream("slow")
+    await stream.write(bytes(50_000))
+    await stream.close()
+    await ends.near.close()
+    await ends.far.closed
+    go_on.set()
+    await done.wait()
+    assert len(got) == 50_000
+
+
+async def test_a_handler_may_close_its_own_link(ends: Ends) -> None:
+    async def finish(stream: Stream) -> None:
+        assert await stream.read() == b"bye"
+        await ends.far.close()
+
+    ends.far.register("finish", finish)
+    stream = await ends.near.open_stream("finish")
+    await stream.write(b"bye")
+    assert (await ends.near.closed).fault is LinkFault.CLOSED_BY_PEER
+
+
+async def test_giving_up_on_the_end_or_on_a_stream_harms_nobody(ends: Ends) -> None:
+    waiting = [asyncio.create_task(ends.far.accept_stream()) for _ in range(2)]
+    watching = asyncio.ensure_future(ends.far.closed)
+    await asyncio.sleep(0)
+    stream = await ends.near.open_stream("wanted")
+    waiting[0].cancel()
+    watching.cancel()
+    await stream.write(b"x")
+    assert (await waiting[1]).name == "wanted"
+    assert await ends.far.ping() >= 0
