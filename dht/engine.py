@@ -191,21 +191,26 @@ class DhtEngine:
         walk.start(now, [contact for contact in (*contacts, *self._restored) if contact.key != self.own_key])
         return walk.op
 
-    def find_node(self, target: bytes, now: float) -> int:
-        """Find the k nodes nearest to `target` (20 bytes). Ends with `FindNodeDone`."""
+    def find_node(self, target: bytes, now: float, *, explain: bool = False) -> int:
+        """Find the k nodes nearest to `target` (20 bytes). Ends with `FindNodeDone`, which has a trace on `explain`."""
         _check_place(target)
         walk = FindNodeWalk(self, self._new_op(), target, now)
+        walk.explain = explain
         walk.start(now)
         return walk.op
 
-    def get(self, place: bytes, now: float, *, quorum: int | None = None, paths: int | None = None) -> int:
+    def get(
+        self, place: bytes, now: float, *, quorum: int | None = None, paths: int | None = None, explain: bool = False
+    ) -> int:
         """Read the newest record at `place` (20 bytes). Ends with `GetDone`.
 
-        `quorum`: equal answers that end it early, default `DhtConfig.read_quorum`. `paths`: disjoint ones.
+        `quorum`: equal answers that end it early, default `DhtConfig.read_quorum`. `paths`: disjoint ones. `explain`:
+        put a trace of all who were asked into the outcome.
         """
         _check_place(place)
         quorum = self.config.read_quorum if quorum is None else quorum
         walk = GetWalk(self, self._new_op(), place, now, quorum=quorum, paths=paths or 0)
+        walk.explain = explain
         walk.start(now)
         return walk.op
 

@@ -13,6 +13,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
@@ -91,6 +92,10 @@ class Lookup:
             elif state is not State.FAILED:
                 return False
         return slow == 0
+
+    def known_within(self, distance: int) -> int:
+        """How many candidates nearer than `distance` are known, failed ones included."""
+        return bisect_left(self._sorted, distance, key=_by_distance)
 
     def seed(self, contacts: Iterable[Contact]) -> None:
         """Start from these contacts."""
@@ -217,6 +222,10 @@ class DisjointLookup:
     def finished(self) -> bool:
         """Whether every path has ended."""
         return all(path.finished for path in self._paths)
+
+    def known_within(self, distance: int) -> int:
+        """How many candidates nearer than `distance` are known over all paths, failed ones included."""
+        return sum(path.known_within(distance) for path in self._paths)
 
     def seed(self, contacts: Iterable[Contact]) -> None:
         """Deal the starting contacts out, nearest first."""

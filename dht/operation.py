@@ -13,7 +13,7 @@ from dht.config import DhtConfig
 from dht.constants import ID_BYTES
 from dht.contact import Contact, unpack_contacts
 from dht.errors import DecodeError
-from dht.events import Event
+from dht.events import Asked, Event
 from dht.lookup import AnyLookup, DisjointLookup, Lookup
 from dht.records import VerdictCache
 from dht.requests import Pending, Requests
@@ -92,6 +92,9 @@ class Walk(Operation):
             raise ValueError(f"a target has {ID_BYTES} bytes, not {len(target)}")
         config = context.config
         self.target = target
+        self.explain = False
+        """Whether the outcome is to carry a trace."""
+        self._region = context.size.expected_distance(config.k, samples=1)
         number = int.from_bytes(target, "big")
         self.lookup: AnyLookup
         paths = paths or config.paths
@@ -99,6 +102,14 @@ class Walk(Operation):
             self.lookup = Lookup(number, config.k, config.alpha, now, own_key=context.own_key)
         else:
             self.lookup = DisjointLookup(number, config.k, config.alpha, paths, now, own_key=context.own_key)
+
+    def knows(self, count: int) -> bool:
+        """Whether `count` candidates are known as near to the target as the k nearest nodes should lie."""
+        return self.lookup.known_within(self._region) >= count
+
+    def trace(self) -> tuple[Asked, ...]:
+        """Who was asked and what came of it, if the caller wanted to know."""
+        return self.lookup.trace() if self.explain else ()
 
     def start(self, now: float, contacts: Iterable[Contact] = ()) -> None:
         """Begin from the table's nearest and from `contacts`."""

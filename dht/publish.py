@@ -47,8 +47,7 @@ class PutWalk(Walk):
         self._acknowledged = False
         # Early writes would make compare-and-swap race with itself. One sample will do here (good to 1 / sqrt(k)):
         # a copy just outside the replica set is found all the same.
-        estimate = context.size.expected_distance(context.config.k, samples=1)
-        self._sure_within = estimate if expected_seq is None else 0
+        self._sure_within = self._region if expected_seq is None else 0
 
     def ask(self, contact: Contact, now: float) -> None:
         """Store at once where that is sure to be right, else ask for the way."""
@@ -111,7 +110,8 @@ class PutWalk(Walk):
     def _put(self, contact: Contact, now: float) -> None:
         self._asked[contact.key] = self._asked.get(contact.key, 0) + 1
         self._open += 1
-        fields = (self._record.raw, self._lifetime, self._expected_seq)
+        wants_nodes = not (self._targets or self.knows(self.context.config.k))
+        fields = (self._record.raw, self._lifetime, wants_nodes, self._expected_seq)
         self.context.request(contact, self, Put, fields, now, resend=True)
 
     def _judge(self, contact: Contact, message: Stored, now: float) -> None:

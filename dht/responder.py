@@ -89,15 +89,17 @@ class Responder:
                 break
             room -= len(record.raw) + 3
             chosen.append(record.raw)
-        found = self._nearest(table, request.place, asking, _VALUE_CONTACTS if chosen else MAX_CONTACTS)
-        nodes4, nodes6 = pack_contacts(found, room)
+        nodes4 = nodes6 = b""
+        if request.nodes or not chosen:
+            found = self._nearest(table, request.place, asking, _VALUE_CONTACTS if chosen else MAX_CONTACTS)
+            nodes4, nodes6 = pack_contacts(found, room)
         return Value(request.rid, asking.token, chosen, min(len(records), 65535), nodes4, nodes6)
 
     def on_put(self, request: Put, asking: Asking, table: Table, own_id: int, now: float) -> Message:
         """PUT → STORED with the verdict, and the contacts nearer to the place than we are."""
         refusal, place, seq = self._judge_put(request, asking, now)
         nearer: list[Contact] = []
-        if place:
+        if place and request.nodes:
             target = int.from_bytes(place, "big")
             own_distance = own_id ^ target
             nearer = [

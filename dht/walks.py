@@ -27,9 +27,7 @@ class FindNodeWalk(Walk):
         self.ended = True
         self.learn_size()
         k = self.context.config.k
-        self.context.emit(
-            FindNodeDone(self.op, tuple(self.lookup.closest(k)), self.lookup.stats(now), self.lookup.trace())
-        )
+        self.context.emit(FindNodeDone(self.op, tuple(self.lookup.closest(k)), self.lookup.stats(now), self.trace()))
 
 
 class JoinWalk(Walk):
@@ -59,14 +57,14 @@ class GetWalk(Walk):
         self._topic = False
 
     def wanted(self) -> int:
-        """As many as are missing for the quorum, and a few to spare; all of α while nobody has had a copy."""
-        if self._topic or not self._copies:
+        """As many as are missing for the quorum and a few to spare, once the walk is where the copies are."""
+        if self._topic or not (self._copies or self.knows(self._quorum + SPARE)):
             return self.context.config.alpha
-        return self._quorum - max(self._copies.values()) + SPARE
+        return self._quorum - max(self._copies.values(), default=0) + SPARE
 
     def ask(self, contact: Contact, now: float) -> None:
         """Ask for the first page."""
-        self.context.request(contact, self, Get, (self.target, 0), now, tag=0)
+        self.context.request(contact, self, Get, (self.target, not self.knows(2 * self._quorum), 0), now, tag=0)
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
         """Take in records, contacts, and ask for the next page of a topic."""
@@ -81,7 +79,7 @@ class GetWalk(Walk):
         # The page index is the number of records had from this node; a node that sends none gets no more questions.
         had = page + len(message.records)
         if self._topic and message.records and had < message.total and page // len(message.records) < MAX_PAGES:
-            self.context.request(pending.contact, self, Get, (self.target, had), now, tag=had)
+            self.context.request(pending.contact, self, Get, (self.target, False, had), now, tag=had)
         if not self._topic and self._copies and max(self._copies.values()) >= self._quorum:
             self.finish_walk(now)
         else:
@@ -129,7 +127,7 @@ class GetWalk(Walk):
                 tuple(self._refused),
                 tuple(closest),
                 self.lookup.stats(now),
-                self.lookup.trace(),
+                self.trace(),
             )
         )
 

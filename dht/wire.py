@@ -95,6 +95,8 @@ class Get(Request, frozen=True, array_like=True, gc=False, tag=5):
     """What is stored at `place`?"""
 
     place: Place
+    nodes: bool
+    """Whether contacts are wanted beside what is stored (as `want` of BEP 32): not by who knows enough of them."""
     skip: Annotated[int, Meta(ge=0, le=65535)] = 0
     """How many records of a crowded topic to leave out: the page."""
     pad: Pad = b""
@@ -116,6 +118,8 @@ class Put(Request, frozen=True, array_like=True, gc=False, tag=7):
     record: Record
     lifetime: Seconds
     """How long an immutable record is to be kept at most; signed records carry their own expiry."""
+    nodes: bool
+    """Whether contacts nearer to the place are wanted."""
     expected_seq: Seq | None = None
     """Compare-and-swap: the sequence number that must be the current one."""
 

@@ -50,7 +50,7 @@ LARGEST: list[Message] = [
     Nodes(RID, TOKEN, bytes(PACKED_V4 * MAX_CONTACTS), b""),
     Nodes(RID, TOKEN, b"", bytes(PACKED_V6 * MAX_CONTACTS)),
     Value(RID, TOKEN, [bytes(MAX_RECORD)], 65535, b"", bytes(PACKED_V6)),
-    Put(RID, TOKEN, True, bytes(MAX_RECORD), MAX_SECONDS, MAX_SEQ),
+    Put(RID, TOKEN, True, bytes(MAX_RECORD), MAX_SECONDS, True, MAX_SEQ),
     Stored(RID, TOKEN, 255, MAX_SEQ, b"", bytes(PACKED_V6 * MAX_CONTACTS)),
     Signal(RID, TOKEN, True, PLACE, PLACE, bytes(MAX_SIGNAL)),
     Signaled(RID, TOKEN, 255),
@@ -65,7 +65,7 @@ LARGEST: list[Message] = [
 PADDED: list[Ping | FindNode | Get | DialBack] = [
     Ping(RID, TOKEN, True),
     FindNode(RID, TOKEN, True, PLACE),
-    Get(RID, TOKEN, True, PLACE, 65535),
+    Get(RID, TOKEN, True, PLACE, True, 65535),
     DialBack(RID, TOKEN, True, bytes(8)),
 ]
 

@@ -84,8 +84,8 @@ def requests(rng: Random) -> list[Request]:
     return [
         Ping(rng.getrandbits(64), b"", True, bytes(48)),
         FindNode(rng.getrandbits(64), b"", True, place, bytes(700)),
-        Get(rng.getrandbits(64), b"", False, place, 0, bytes(900)),
-        Put(rng.getrandbits(64), rng.randbytes(8), True, record.raw, 60),
+        Get(rng.getrandbits(64), b"", False, place, True, 0, bytes(900)),
+        Put(rng.getrandbits(64), rng.randbytes(8), True, record.raw, 60, True),
         Signal(rng.getrandbits(64), b"", False, place, place, b"sealed"),
         Register(rng.getrandbits(64), b"", False, owner.public.raw, int(NOW) + 60, bytes(64)),
     ]
