@@ -7,12 +7,8 @@ Refuses to decide anything of theirs.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import random
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -42,11 +38,18 @@ from node.adapters.keyfile import (
     load_or_create_node_key,
 )
 from node.adapters.keyfile_folder import DataDirLock
-from node.adapters.sqlite import SqliteStorage
-from node.adapters.udp import UdpSockets
 from node.config import NodeConfig
 from node.driver import Datagrams, Driver, Stopped
-from node.node_events import AddressSeen, ClockWrong, EventFeed, EventLog, HomesFound, ModeSet, NodeEvent, Started
+from node.node_events import (
+    AddressSeen,
+    ClockWrong,
+    EventFeed,
+    EventLog,
+    HomesFound,
+    ModeSet,
+    NodeEvent,
+    Started,
+)
 from node.node_events import Stopped as StoppedEvent
 from node.node_files import Decide, FileEvent, Files
 from node.node_joining import Joining
@@ -54,6 +57,7 @@ from node.node_journal import Journal, restore, restored_contacts
 from node.node_links import Links
 from node.node_lookups import Lookups
 from node.node_meeting import Meeting, Session
+from node.node_parts import NodeParts, network_secret, save_within
 from node.node_publishing import Publishing
 from node.node_results import (
     ConnectOutcome,
@@ -66,14 +70,14 @@ from node.node_results import (
     Reason,
     SendOutcome,
 )
-from node.node_status import NodeStatus, SourceStatus, contact_infos, own_contact, published_status, version
+from node.node_status import NodeStatus, contact_infos, node_status
+from node.node_tasks import Tasks
 from node.ports import LinkError
 from node.protocols.peer_record import Capability
 from node.protocols.signaling import Signaling
 from node.storage import DropMeta, Meta, Storage
 
 if TYPE_CHECKING:
-    from node.adapters.webrtc import WebRtcConfig
     from node.storage import Snapshot
 
 __all__ = ["Node", "NodeEvent", "NodeParts", "NodeStatus"]
@@ -91,25 +95,6 @@ _SERVED: Final = "served"
 """Meta row that says the node was a server when it ended, so that it keeps its node key."""
 
 
-async def _open_udp(hosts: list[str], port: int) -> Datagrams:
-    return UdpSockets.open(hosts, port)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeParts:
-    """What a node is made of where it meets the world; tests and simulations put others there."""
-
-    open_datagrams: Callable[[list[str], int], Awaitable[Datagrams]] = _open_udp
-    open_storage: Callable[[Path], Awaitable[Storage]] = SqliteStorage.open
-    new_session: Callable[[WebRtcConfig], Session] | None = None
-    """Makes attempts at links; None for WebRTC."""
-    rng: random.Random = field(default_factory=random.SystemRandom)
-    """Keys come from it: outside of simulations it must be `random.SystemRandom`."""
-    wall: Callable[[], float] | None = time.time
-    """The system clock; None where the event loop's clock is Unix time."""
-    dht: DhtConfig | None = None
-
-
 class Node:
     """One peer: its identity, its place in the DHT, its links."""
 
@@ -118,7 +103,6 @@ class Node:
         self._parts = parts or NodeParts()
         self._events = EventLog()
         self._stack = AsyncExitStack()
-        self._tasks: list[asyncio.Task[None]] = []
         self._started = False
 
     async def __aenter__(self) -> Node:
@@ -146,40 +130,17 @@ class Node:
 
     def status(self) -> NodeStatus:
         """Everything about the node at this moment."""
-        engine, now = self._driver.engine, self._driver.now()
-        report = self._joining.report
-        size = engine.size.nodes
-        return NodeStatus(
-            identity=self.identity,
-            contact=own_contact(engine, self._datagrams),
-            version=version(),
-            uptime=now - self._since,
+        return node_status(
+            self.identity,
+            self.config,
+            self._driver,
+            self._datagrams,
+            since=self._since,
             joined=self._joining.joined.is_set(),
-            mode=engine.mode.value,
-            mode_reason=engine.mode_reason,
-            network=self.config.network,
-            private=self.config.network_key is not None,
-            listening=tuple(self._datagrams.addresses),
-            public_address=engine.public_address,
-            contacts=len(engine.contacts()),
-            network_size=None if size is None else round(size),
-            records_held=engine.held_records(),
-            forwards_held=engine.forwards(),
-            homes=engine.homes(),
-            published=published_status(self._publishing.published, now),
+            published=self._publishing.published,
             links=tuple(self._links.info()),
-            bootstrap=tuple(
-                SourceStatus(one.source, one.status.value, one.message, one.seconds)
-                for one in (report.outcomes if report else ())
-            ),
-            clock_offset=engine.clock_offset,
-            counters={
-                "dht": dict(engine.counters),
-                "udp": dict(self._datagrams.counters),
-                "driver": dict(self._driver.counters),
-                "signaling": self._meeting.calls.counters,
-            },
-            data_dir=self.config.data_dir,
+            report=self._joining.report,
+            signaling=self._meeting.calls.counters,
         )
 
     def contacts(self) -> list[ContactInfo]:
@@ -296,7 +257,7 @@ class Node:
         stack.enter_context(DataDirLock(config.data_dir))
         self._identity = load_or_create_identity(config.identity_file)
         storage = await parts.open_storage(config.journal_file)
-        stack.push_async_callback(_within, STOP_TIMEOUT, storage.close)
+        stack.push_async_callback(save_within, STOP_TIMEOUT, storage.close)
         snapshot = await storage.load()
         node_key = self._node_key(snapshot)
         self._datagrams = await self._open_datagrams()
@@ -323,6 +284,7 @@ class Node:
     def _wire(self, storage: Storage, snapshot: Snapshot) -> None:
         config, parts, driver, stack = self.config, self._parts, self._driver, self._stack
         self._storage = storage
+        self._tasks = Tasks(self._events, driver.now)
         self._journal = Journal(driver, storage, self._events)
         self._publishing = Publishing(
             self._identity,
@@ -338,7 +300,13 @@ class Node:
         self._links = Links(self._events, driver.now)
         self._files = Files(config, self._links, self._events, driver.now)
         self._meeting = Meeting(
-            Signaling(self._identity, parts.rng), driver, self._links, self._events, self.find, self._new_session
+            self.identity,
+            Signaling(self._identity, parts.rng),
+            driver,
+            self._links,
+            self._events,
+            self.find,
+            self._new_session,
         )
         known = [*config.contacts, *restored_contacts(snapshot)]
         fetch = self._fetch_list if config.bootstrap_lists else None
@@ -354,18 +322,19 @@ class Node:
         driver.command(lambda engine, now: engine.serve_identity(self._identity, now))
         # Undone in reverse: attempts, links, then the tasks, then the last contacts are saved.
         stack.callback(self._save)
-        stack.push_async_callback(self._end_tasks)
+        stack.push_async_callback(self._tasks.end)
         stack.push_async_callback(self._links.close)
         stack.push_async_callback(self._meeting.close)
 
     def _run_everything(self) -> None:
-        for work in (
-            self._joining.run(),
-            self._publishing.run_peer_record(),
-            self._publishing.run_own_records(),
-            self._journal.run(),
-        ):
-            self._tasks.append(asyncio.get_running_loop().create_task(work))
+        parts: dict[str, Callable[[], Awaitable[None]]] = {
+            "joining": self._joining.run,
+            "publishing the peer record": self._publishing.run_peer_record,
+            "publishing the app's records": self._publishing.run_own_records,
+            "the journal": self._journal.run,
+        }
+        for name, work in parts.items():
+            self._tasks.start(name, work)
 
     def _node_key(self, snapshot: Snapshot) -> NodeKey:
         """A server keeps its key, so that others find it again; a client has a new one each time, so that its movements
@@ -422,30 +391,7 @@ class Node:
 
     # Stopping
 
-    async def _end_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        for result in await asyncio.gather(*self._tasks, return_exceptions=True):
-            if isinstance(result, Exception) and not isinstance(result, Stopped):
-                raise result
-
     def _save(self) -> None:
         self._journal.save_contacts()
         self._events.add(StoppedEvent(self._driver.now(), self._driver.now() - self._since))
         self._events.end()
-
-
-async def _within(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Do `work`, but let it not hold up the end of the node."""
-    async with asyncio.timeout(seconds):
-        await work()
-
-
-def network_secret(name: str, key: bytes | None) -> bytes:
-    """What the engine mixes into its tag and boxes: nothing in the open main network, else a hash of name and key.
-
-    A name without a key keeps networks apart and nobody out.
-    """
-    if key is None and name == "main":
-        return b""
-    return hashlib.blake2b(name.encode(), digest_size=32, key=key or b"", person=b"rookery/network").digest()

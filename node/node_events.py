@@ -313,6 +313,24 @@ class JournalFault(NodeEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class PartFailed(NodeEvent):
+    """A part of the node failed and is started again."""
+
+    part: str
+    problem: str
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        return f"{self.part} failed and is tried again: {self.problem}"
+
+    @property
+    def level(self) -> str:
+        """How grave it is."""
+        return "error"
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped(NodeEvent):
     """The node has saved its state and ended."""
 

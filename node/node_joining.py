@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final, TypeVar
 
 from bootstrap.contacts import FirstContact
 from bootstrap.sources import ListReport
@@ -21,6 +22,8 @@ from dht.engine import DhtEngine
 from dht.events import ContactAdded, JoinDone
 from node.driver import Driver
 from node.node_events import Alone, EventLog, Joined, ListLoaded
+
+T = TypeVar("T")
 
 HEAD_START: Final = 0.5
 """Seconds that saved and configured contacts have for themselves: a time-out of a contact never heard of."""
@@ -100,35 +103,29 @@ class Joining:
 
     async def _attempt(self) -> int:
         """One try: what we know first, then the lists. Returns how many contacts we have."""
-        walk = asyncio.ensure_future(self._walk([*self._known, *self._listed]))
-        try:
+        async with AsyncExitStack() as stack:
+            walk = _spawn(stack, self._walk([*self._known, *self._listed]))
             await asyncio.wait([walk], timeout=HEAD_START)
+            listing = _spawn(stack, self._load_list())
+            while not (walk.done() and walk.result()) and not listing.done():
+                running = [task for task in (walk, listing) if not task.done()]
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             if walk.done() and walk.result():
                 return walk.result()
-            if self._engine_knows_nobody() and await self._load_list():
-                contacts = await self._walk([*self._listed, *self._known])
-                if contacts:
-                    return contacts
-            contacts = await walk
+            contacts = await self._walk(self._listed) if listing.result() and self._listed else 0
+            contacts = contacts or await walk
             if not contacts and self._named:
                 contacts = await self._walk(await _resolved(self._named))
             return contacts
-        finally:
-            walk.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await walk
 
     async def _walk(self, contacts: list[Contact]) -> int:
         done = await self._driver.run(lambda engine, now: engine.join(contacts, now), JoinDone)
         return done.contacts
 
-    def _engine_knows_nobody(self) -> bool:
-        return not self._driver.engine.contacts()
-
     async def _load_list(self) -> bool:
         """Ask the sources; true when there are contacts of a list to try."""
         now = self._driver.now()
-        if self._fetch_list is None or now < self._next_list:
+        if self._fetch_list is None or now < self._next_list or self._driver.engine.contacts():
             return False
         self._next_list = now + LIST_PAUSE
         report = await self._fetch_list()
@@ -142,6 +139,19 @@ class Joining:
         self._rng.shuffle(self._listed)  # So that the first of a list does not meet every newcomer.
         self._named = [(first.key, name) for first in report.contacts for name in first.names]
         return bool(self._listed or self._named)
+
+
+def _spawn(stack: AsyncExitStack, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start `work`; it is over when the stack is."""
+    task = asyncio.get_running_loop().create_task(work)
+
+    async def end() -> None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(end)
+    return task
 
 
 def _contacts_of(first: FirstContact) -> list[Contact]:

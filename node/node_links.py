@@ -54,6 +54,10 @@ class Links:
         entry = self._entries.get(peer)
         return None if entry is None or entry.link.closed.done() else entry.link
 
+    def age(self, peer: PublicKey) -> float:
+        """Seconds since the link with `peer` opened."""
+        return self._now() - self._entries[peer].opened
+
     def add(self, link: Link) -> None:
         """Take a new link in; an older one with the same peer is closed."""
         old = self._entries.pop(link.peer, None)

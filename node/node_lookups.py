@@ -76,4 +76,6 @@ class Lookups:
         return done, time.perf_counter() - started
 
     async def _ping(self, contact: Contact) -> PingDone:
+        if contact.key == self._driver.engine.own_key:
+            return PingDone(0, contact, 0.0, None)  # We are that home node ourselves.
         return await self._driver.run(lambda engine, now: engine.ping(contact, now), PingDone)

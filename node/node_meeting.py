@@ -43,6 +43,12 @@ T = TypeVar("T")
 ANSWER_TIMEOUT: Final = 20.0
 """Seconds a link that a peer asked for may take to open. UNSOURCED: ICE's 15 s, and the handshakes."""
 
+CLOSE_TIMEOUT: Final = 0.4
+"""Seconds attempts under way get to end when the node stops. UNSOURCED"""
+
+FRESH: Final = 2.0
+"""Seconds after a link of ours opened in which an overtaken call of the peer may still come. UNSOURCED"""
+
 _FAULTS: Final = {
     Fault.NO_HOME_NODE: Reason.NO_HOME_NODE,
     Fault.NOT_REGISTERED: Reason.NOT_REGISTERED,
@@ -84,6 +90,7 @@ class Meeting:
 
     def __init__(
         self,
+        own: PublicKey,
         signaling: Signaling,
         driver: Driver[DhtEngine],
         links: Links,
@@ -91,6 +98,7 @@ class Meeting:
         find: Callable[[PublicKey], Awaitable[FindOutcome]],
         new_session: Callable[[], Session],
     ) -> None:
+        self._own = own
         self._driver = driver
         self._links = links
         self._events = events
@@ -128,8 +136,11 @@ class Meeting:
         tasks += self._answering.values()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
         await self.calls.close()
+        if self._prepared is not None:
+            await asyncio.wait([self._prepared], timeout=CLOSE_TIMEOUT)
 
     # Dialling
 
@@ -153,7 +164,7 @@ class Meeting:
         try:
             async with asyncio.TaskGroup() as both:
                 finding = both.create_task(self._timed(self._found(peer), phases, "lookup"))
-                offering = both.create_task(self._timed(self._offer(session), phases, "gather"))
+                offering = both.create_task(self._offer(session, phases))
         except ExceptionGroup as group:
             await session.close()
             raise _first(group) from None
@@ -182,10 +193,10 @@ class Meeting:
             raise _Failed(found.reason, found.detail)
         return found
 
-    async def _offer(self, session: Session) -> bytes:
-        await self._prepare()
+    async def _offer(self, session: Session, phases: dict[str, float]) -> bytes:
+        await self._prepare(phases)
         try:
-            return await session.offer()
+            return await self._timed(session.offer(), phases, "gather")
         except LinkError as error:
             raise _Failed(Reason.LINK_FAILED, str(error.end)) from None
 
@@ -223,6 +234,10 @@ class Meeting:
         if self._closing:
             self.calls.refuse(offer, RefusalReason.GOING_AWAY)
             return
+        if self._mine_counts(offer.peer):
+            # Its call crossed ours and was overtaken: the peer itself has given it up for ours.
+            self.calls.refuse(offer, RefusalReason.BUSY)
+            return
         if len(self._links) + len(self._answering) >= MAX_LINKS:
             self.calls.refuse(offer, RefusalReason.BUSY)
             return
@@ -233,8 +248,16 @@ class Meeting:
         self._answering[offer.peer] = task
         task.add_done_callback(lambda ended: self._on_answered(offer.peer, ended))
 
+    def _mine_counts(self, peer: PublicKey) -> bool:
+        """Whether our own attempt at `peer` is the one that counts of two: that of the lower key, as in signaling."""
+        if not self._own.raw < peer.raw:
+            return False
+        link = self._links.get(peer)
+        fresh = link is not None and link.initiated and self._links.age(peer) < FRESH
+        return peer in self._dialling or fresh
+
     async def _answer(self, offer: OfferReceived) -> Link:
-        await self._prepare()
+        await self._prepare({})
         session = self._new_session()
         try:
             try:
@@ -261,11 +284,12 @@ class Meeting:
         elif error is not None:
             log.error("answering %s failed", peer.short, exc_info=error)
 
-    async def _prepare(self) -> None:
+    async def _prepare(self, phases: dict[str, float]) -> None:
         """Import aiortc in a thread, once: half a second in which the loop must go on answering others."""
         if self._prepared is None:
             self._prepared = asyncio.get_running_loop().create_task(asyncio.to_thread(_import_webrtc))
-        await asyncio.shield(self._prepared)
+        if not self._prepared.done():
+            await self._timed(asyncio.shield(self._prepared), phases, "prepare")
 
 
 def _import_webrtc() -> None:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from bootstrap.sources import ListReport
 from dht.contact import Address, Contact
 from dht.engine import DhtEngine
 from dht.identity import PublicKey
+from node.config import NodeConfig
 from node.driver import Datagrams, Driver
 from node.node_publishing import PublishedRecord
 from node.node_results import ContactInfo, LinkInfo
@@ -89,8 +91,57 @@ def own_contact(engine: DhtEngine, datagrams: Datagrams) -> Contact:
     return Contact(engine.own_key, address)
 
 
-def published_status(published: PublishedRecord | None, now: float) -> PublishedStatus | None:
-    """The peer record's state, None before it was stored."""
+def node_status(
+    identity: PublicKey,
+    config: NodeConfig,
+    driver: Driver[DhtEngine],
+    datagrams: Datagrams,
+    *,
+    since: float,
+    joined: bool,
+    published: PublishedRecord | None,
+    links: tuple[LinkInfo, ...],
+    report: ListReport | None,
+    signaling: dict[str, int],
+) -> NodeStatus:
+    """Put the state of all parts together."""
+    engine, now = driver.engine, driver.now()
+    size = engine.size.nodes
+    return NodeStatus(
+        identity=identity,
+        contact=own_contact(engine, datagrams),
+        version=version(),
+        uptime=now - since,
+        joined=joined,
+        mode=engine.mode.value,
+        mode_reason=engine.mode_reason,
+        network=config.network,
+        private=config.network_key is not None,
+        listening=tuple(datagrams.addresses),
+        public_address=engine.public_address,
+        contacts=len(engine.contacts()),
+        network_size=None if size is None else round(size),
+        records_held=engine.held_records(),
+        forwards_held=engine.forwards(),
+        homes=engine.homes(),
+        published=_published(published, now),
+        links=links,
+        bootstrap=tuple(
+            SourceStatus(one.source, one.status.value, one.message, one.seconds)
+            for one in (report.outcomes if report else ())
+        ),
+        clock_offset=engine.clock_offset,
+        counters={
+            "dht": dict(engine.counters),
+            "udp": dict(datagrams.counters),
+            "driver": dict(driver.counters),
+            "signaling": signaling,
+        },
+        data_dir=config.data_dir,
+    )
+
+
+def _published(published: PublishedRecord | None, now: float) -> PublishedStatus | None:
     if published is None:
         return None
     return PublishedStatus(

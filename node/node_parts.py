@@ -1,0 +1,66 @@
+"""Where a node meets the world: sockets, disk, clock, randomness, and the secret that keeps networks apart.
+
+Decides the real ones; tests and simulations hand in others. Refuses to know what a node does with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dht.config import DhtConfig
+from dht.errors import LocalError
+from node.adapters.sqlite import SqliteStorage
+from node.adapters.udp import UdpSockets
+from node.driver import Datagrams
+from node.node_meeting import Session
+from node.storage import Storage
+
+if TYPE_CHECKING:
+    from node.adapters.webrtc import WebRtcConfig
+
+
+async def open_udp(hosts: list[str], port: int) -> Datagrams:
+    """Bind real sockets. Raises `LocalError` that says which port and what to do."""
+    return UdpSockets.open(hosts, port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeParts:
+    """What a node is made of where it meets the world."""
+
+    open_datagrams: Callable[[list[str], int], Awaitable[Datagrams]] = open_udp
+    open_storage: Callable[[Path], Awaitable[Storage]] = SqliteStorage.open
+    new_session: Callable[[WebRtcConfig], Session] | None = None
+    """Makes attempts at links; None for WebRTC."""
+    rng: random.Random = field(default_factory=random.SystemRandom)
+    """Keys come from it: outside of simulations it must be `random.SystemRandom`."""
+    wall: Callable[[], float] | None = time.time
+    """The system clock; None where the event loop's clock is Unix time."""
+    dht: DhtConfig | None = None
+    """Tunables of the DHT, None for the defaults."""
+
+
+async def save_within(seconds: float, save: Callable[[], Awaitable[None]]) -> None:
+    """Save, but let it not hold up the end of the node. Raises `LocalError` when it takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            await save()
+    except TimeoutError:
+        raise LocalError(f"the journal was not saved within {seconds:g} s: its last rows may be missing") from None
+
+
+def network_secret(name: str, key: bytes | None) -> bytes:
+    """What the engine mixes into its tag and boxes: nothing in the open main network, else a hash of name and key.
+
+    A name without a key keeps networks apart and nobody out.
+    """
+    if key is None and name == "main":
+        return b""
+    return hashlib.blake2b(name.encode(), digest_size=32, key=key or b"", person=b"rookery/network").digest()
