@@ -1,0 +1,409 @@
+"""What a node answers whom: never more to an unproven address than it sent, nothing as a client, a reason for each no."""
+
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dht.config import DhtConfig
+from dht.constants import MAX_MESSAGE, OVERHEAD_BYTES
+from dht.contact import Address, Contact, unpack_contacts
+from dht.engine import DhtEngine
+from dht.events import GetDone, Mode, PutDone, RecordStored
+from dht.records import Refusal, SignedRecord, immutable_record
+from dht.wire import (
+    DialBack,
+    Dialed,
+    FindNode,
+    Get,
+    Nodes,
+    Ping,
+    Pong,
+    Put,
+    Register,
+    Request,
+    Signal,
+    Signaled,
+    Stored,
+    Value,
+    encode_message,
+)
+from tests.dht.handdriven import NOW, Stranger, Wire, identity, node_key, place_of, record
+
+PLACE = bytes(range(20))
+
+
+def requests(rid: int, server: bool, token: bytes, pad: int) -> list[Request]:
+    """One of each kind, as short as its fields allow."""
+    padding = bytes(pad)
+    return [
+        Ping(rid, token, server, padding),
+        FindNode(rid, token, server, PLACE, padding),
+        Get(rid, token, server, PLACE, True, 0, padding),
+        Get(rid, token, server, record().place, True, 0, padding),
+        Put(rid, token, server, b"", 0, True),
+        Put(rid, token, server, record(2).raw, 3600, True, 1),
+        Signal(rid, token, server, PLACE, b"", b""),
+        Register(rid, token, server, identity(1).public.raw, int(NOW) + 60, bytes(64)),
+        DialBack(rid, token, server, bytes(8), padding),
+    ]
+
+
+def known(count: int, v6: int) -> Iterator[Contact]:
+    for number in range(count):
+        yield Contact(node_key(1000 + number).public, place_of(300 + number))
+    for number in range(v6):
+        yield Contact(node_key(2000 + number).public, (f"2600:{number:x}::1", 4000))
+
+
+def holder(contacts: int = 0, v6: int = 0, records: tuple[SignedRecord, ...] = ()) -> tuple[Wire, DhtEngine]:
+    """An engine that knows contacts and holds records."""
+    wire = Wire(1)
+    (engine,) = wire.engines.values()
+    for contact in known(contacts, v6):
+        engine.table.offer(contact)
+    assert engine.restore([], [(one.raw, NOW + 3600) for one in records], NOW) == len(records)
+    return wire, engine
+
+
+class TestBytes:
+    @settings(max_examples=60)
+    @given(
+        contacts=st.integers(0, 60),
+        v6=st.integers(0, 30),
+        size=st.integers(0, 860),
+        pad=st.sampled_from([0, 1, 40, 48, 300, 760, 900]) | st.integers(0, 1000),
+        rid=st.sampled_from([0, 127, 2**16, 2**64 - 1]),
+        server=st.booleans(),
+        token=st.sampled_from([b"", bytes(8)]),
+        source=st.sampled_from([("11.200.1.1", 4000), ("2600:1:2::9", 4000), ("192.168.1.9", 4000)]),
+    )
+    def test_an_unproven_address_gets_no_more_than_it_sent(
+        self,
+        contacts: int,
+        v6: int,
+        size: int,
+        pad: int,
+        rid: int,
+        server: bool,
+        token: bytes,
+        source: Address,
+    ) -> None:
+        wire, engine = holder(contacts, v6, (record(payload=bytes(size)),))
+        for number, request in enumerate(requests(rid, server, token, pad)):
+            if len(encode_message(request)) > MAX_MESSAGE:
+                continue
+            stranger = Stranger(wire, 900 + number, address=(source[0], source[1] + number))
+            stranger.say(engine, request)
+            # Whatever the engine asks of its own accord afterwards counts as well.
+            for _ in range(40):
+                wire.now += 1.0
+                engine.handle_timer(wire.now)
+                sent = engine.datagrams_to_send(wire.now)
+                stranger.received += sum(len(data) for data, target in sent if target == stranger.address)
+            assert stranger.received <= stranger.sent, request
+
+    def test_a_padded_first_question_has_a_full_answer(self) -> None:
+        wire, engine = holder(contacts=60)
+        stranger = Stranger(wire)
+        (nodes,) = stranger.say(engine, FindNode(2**63, b"", False, PLACE, bytes(36 + 38 * 20 - 40)))
+        assert isinstance(nodes, Nodes)
+        assert len(nodes.nodes4) == 20 * 38
+
+    def test_a_bare_first_question_has_as_many_contacts_as_fit_it(self) -> None:
+        wire, engine = holder(contacts=60)
+        stranger = Stranger(wire)
+        (nodes,) = stranger.say(engine, FindNode(2**63, b"", False, PLACE, bytes(80)))
+        assert isinstance(nodes, Nodes)
+        assert len(nodes.nodes4) == 2 * 38
+        assert stranger.received <= stranger.sent
+
+    def test_a_proven_address_has_a_full_answer_to_a_bare_question(self) -> None:
+        wire, engine = holder(contacts=60)
+        stranger = Stranger(wire)
+        stranger.say(engine, Ping(1, b"", False, bytes(48)))
+        (nodes,) = stranger.say(engine, FindNode(2, stranger.token, False, PLACE))
+        assert isinstance(nodes, Nodes)
+        assert len(nodes.nodes4) == 20 * 38
+
+    def test_a_ping_too_short_for_its_pong_stays_unanswered(self) -> None:
+        wire, engine = holder()
+        assert Stranger(wire).say(engine, Ping(1, b"", False)) == []
+
+    def test_nearest_come_first_and_the_asker_is_left_out(self) -> None:
+        wire, engine = holder(contacts=60)
+        stranger = Stranger(wire)
+        engine.table.offer(stranger.contact)
+        target = stranger.contact.long_id.to_bytes(20, "big")
+        (nodes,) = stranger.say(engine, FindNode(1, b"", False, target, bytes(800)))
+        assert isinstance(nodes, Nodes)
+        named = unpack_contacts(nodes.nodes4, nodes.nodes6)
+        distances = [contact.long_id ^ stranger.contact.long_id for contact in named]
+        assert distances == sorted(distances)
+        assert stranger.contact not in named
+        assert len(named) >= 19
+
+
+class TestTokens:
+    def test_a_put_without_a_token_is_refused_and_told_one(self) -> None:
+        wire, engine = holder()
+        stranger = Stranger(wire)
+        (stored,) = stranger.say(engine, Put(1, b"", False, record().raw, 3600, True))
+        assert isinstance(stored, Stored)
+        assert stored.status == Refusal.BAD_TOKEN
+        assert engine.held_records() == 0
+        (stored,) = stranger.say(engine, Put(2, stored.token, False, record().raw, 3600, True))
+        assert isinstance(stored, Stored)
+        assert (stored.status, stored.seq) == (Refusal.NONE, 1)
+        assert engine.held_records() == 1
+        assert wire.last(engine, RecordStored).record == record()
+
+    @pytest.mark.parametrize(
+        ("number", "address"), [(900, ("11.3.132.1", 4001)), (900, ("11.3.133.1", 4000)), (901, ("11.3.132.1", 4000))]
+    )
+    def test_a_token_is_good_for_one_key_at_one_endpoint(self, number: int, address: Address) -> None:
+        wire, engine = holder()
+        stranger = Stranger(wire, 900)
+        stranger.say(engine, Ping(1, b"", False, bytes(48)))
+        other = Stranger(wire, number, address=address)
+        (stored,) = other.say(engine, Put(2, stranger.token, False, record().raw, 3600, True))
+        assert isinstance(stored, Stored)
+        assert stored.status == Refusal.BAD_TOKEN
+
+    @pytest.mark.parametrize(("age", "refusal"), [(299.0, Refusal.NONE), (601.0, Refusal.BAD_TOKEN)])
+    def test_a_token_lives_five_to_ten_minutes(self, age: float, refusal: Refusal) -> None:
+        wire, engine = holder()
+        stranger = Stranger(wire)
+        stranger.say(engine, Ping(1, b"", False, bytes(48)))
+        token = stranger.token
+        wire.now += age
+        (stored,) = stranger.say(engine, Put(2, token, False, record().raw, 3600, True))
+        assert isinstance(stored, Stored)
+        assert stored.status == refusal
+
+    def test_a_writer_refused_for_its_token_tries_again_and_succeeds(self) -> None:
+        wire = Wire(2)
+        writer, keeper = wire.engines.values()
+        writer.join([wire.contact(keeper)], wire.now)
+        wire.advance(1.0)
+        assert writer.requests.token_for(keeper.own_key, wire.now) != b""
+        wire.kill(keeper)
+        reborn = wire.add(2, life=1)  # the same key, other token secrets
+        writer.put(record(), wire.now)
+        wire.roundtrip()
+        receipt = wire.last(writer, PutDone).receipt
+        assert (receipt.stored, receipt.needed, receipt.reasons) == (1, 1, {})
+        assert reborn.held_records() == 1
+
+
+class TestRates:
+    def test_one_address_has_a_rate_and_others_are_served(self) -> None:
+        wire = Wire(0)
+        engine = wire.add(1, config=DhtConfig(rate_limit=10, rate_burst=20))
+        stranger = Stranger(wire)
+        answers = [stranger.say(engine, Ping(rid, b"", False, bytes(48))) for rid in range(100)]
+        assert sum(map(len, answers)) == 20
+        assert engine.counters == {"dropped_rate": 80}
+        other = Stranger(wire, 901)
+        assert len(other.say(engine, Ping(1, b"", False, bytes(48)))) == 1
+        wire.now += 1.0
+        answers = [stranger.say(engine, Ping(rid, b"", False, bytes(48))) for rid in range(100)]
+        assert sum(map(len, answers)) == 10
+
+
+class TestClients:
+    def test_a_client_answers_pings_and_nothing_that_makes_it_a_server(self) -> None:
+        wire = Wire(1, mode=Mode.CLIENT)
+        (engine,) = wire.engines.values()
+        stranger = Stranger(wire)
+        (pong,) = stranger.say(engine, Ping(1, b"", True, bytes(48)))
+        assert isinstance(pong, Pong)
+        for request in requests(2, True, stranger.token, 700)[1:6] + requests(2, True, stranger.token, 700)[7:]:
+            assert stranger.say(engine, request) == [], request
+        assert engine.counters == {"ignored_as_client": 7}
+        assert engine.held_records() == 0
+
+    def test_a_client_forwards_nothing(self) -> None:
+        wire = Wire(1, mode=Mode.CLIENT)
+        (engine,) = wire.engines.values()
+        (signaled,) = Stranger(wire).say(engine, Signal(1, b"", False, PLACE, b"", b"sealed"))
+        assert isinstance(signaled, Signaled)
+        assert signaled.status == Refusal.NOT_SERVER
+
+    def test_a_client_is_in_nobodys_table(self) -> None:
+        wire = Wire(3)
+        client = wire.add(4, mode=Mode.CLIENT)
+        wire.join_all(60.0)
+        servers = list(wire.engines.values())[:3]
+        assert len(client.contacts()) == 3
+        for server in servers:
+            assert {contact.key for contact in server.contacts()} == {s.own_key for s in servers if s is not server}
+
+
+def broken(**change: int) -> bytes:
+    """A good record with one byte set."""
+    raw = bytearray(record().raw)
+    for at, value in change.items():
+        raw[int(at.removeprefix("at"))] = value
+    return bytes(raw)
+
+
+SMALL_ORDER = record().raw[:2] + bytes(32) + record().raw[34:]
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("raw", "refusal"),
+        [
+            (b"", Refusal.MALFORMED),
+            (b"\x01" + bytes(5), Refusal.MALFORMED),
+            (record().raw + b"x", Refusal.MALFORMED),
+            (record().raw[:-1], Refusal.MALFORMED),
+            (broken(at0=9), Refusal.UNKNOWN_VERSION),
+            (broken(at1=77), Refusal.UNKNOWN_VERSION),
+            (broken(at50=200), Refusal.OVERSIZED),
+            (record().raw[:-1] + bytes((record().raw[-1] ^ 1,)), Refusal.BAD_SIGNATURE),
+            (record(payload=b"HELLO").raw[:-64] + record().raw[-64:], Refusal.BAD_SIGNATURE),
+            (record().raw[:2] + identity(2).public.raw + record().raw[34:], Refusal.BAD_SIGNATURE),
+            (SMALL_ORDER, Refusal.WEAK_KEY),
+            (record(expires=NOW - 1).raw, Refusal.EXPIRED),
+            (record(expires=NOW + 60 * 3600).raw, Refusal.TOO_LONG),
+        ],
+        ids=[
+            "nothing", "short", "longer", "cut", "version", "kind", "salt", "signature", "payload", "mis-keyed",
+            "weak", "expired", "too-long",
+        ],
+    )  # fmt: skip
+    def test_a_bad_record_is_refused_with_its_reason(self, raw: bytes, refusal: Refusal) -> None:
+        wire, engine = holder()
+        stranger = Stranger(wire)
+        stranger.say(engine, Ping(1, b"", False, bytes(48)))
+        (stored,) = stranger.say(engine, Put(2, stranger.token, False, raw, 3600, True))
+        assert isinstance(stored, Stored)
+        assert Refusal(stored.status) is refusal
+        assert engine.held_records() == 0
+
+    def test_an_oversized_record_is_no_message(self) -> None:
+        wire, engine = holder()
+        stranger = Stranger(wire)
+        stranger.say(engine, Ping(1, b"", False, bytes(48)))
+        assert stranger.say(engine, Put(2, stranger.token, False, bytes(1001), 3600, True)) == []
+        assert engine.counters == {"dropped_malformed": 1}
+
+    @pytest.mark.parametrize(
+        ("next_one", "expected", "refusal", "seq"),
+        [
+            (record(seq=4), None, Refusal.OLDER, 5),
+            (record(seq=5, payload=b"other"), None, Refusal.CONFLICT, 5),
+            (record(seq=5), None, Refusal.NONE, 5),
+            (record(seq=6), None, Refusal.NONE, 6),
+            (record(seq=6), 5, Refusal.NONE, 6),
+            (record(seq=6), 4, Refusal.CAS_MISMATCH, 5),
+            (record(seq=4), 5, Refusal.OLDER, 5),
+        ],
+        ids=["rolled-back", "conflict", "refreshed", "newer", "swapped", "not-swapped", "replayed"],
+    )
+    def test_the_newest_record_stays(
+        self, next_one: SignedRecord, expected: int | None, refusal: Refusal, seq: int
+    ) -> None:
+        wire, engine = holder()
+        stranger = Stranger(wire)
+        stranger.say(engine, Ping(1, b"", False, bytes(48)))
+        stranger.say(engine, Put(2, stranger.token, False, record(seq=5).raw, 3600, True))
+        (stored,) = stranger.say(engine, Put(3, stranger.token, False, next_one.raw, 3600, True, expected))
+        assert isinstance(stored, Stored)
+        assert (Refusal(stored.status), stored.seq) == (refusal, seq)
+        assert engine.held_records() == 1
+
+    def test_one_owner_has_a_quota(self) -> None:
+        wire = Wire(0)
+        engine = wire.add(1, config=DhtConfig(owner_quota=2))
+        stranger = Stranger(wire)
+        stranger.say(engine, Ping(1, b"", False, bytes(48)))
+        statuses = []
+        for number in range(3):
+            (stored,) = stranger.say(
+                engine, Put(2, stranger.token, False, record(salt=bytes((number,))).raw, 3600, True)
+            )
+            assert isinstance(stored, Stored)
+            statuses.append(Refusal(stored.status))
+        assert statuses == [Refusal.NONE, Refusal.NONE, Refusal.OWNER_QUOTA]
+
+    def test_one_network_has_a_quota(self) -> None:
+        wire = Wire(0)
+        engine = wire.add(1, config=DhtConfig(prefix_quota=2))
+        statuses = []
+        for number in range(4):
+            # Three neighbours in one /24, and somebody from elsewhere.
+            address = ("11.7.7.1" if number == 3 else f"11.8.8.{number + 1}", 4000)
+            stranger = Stranger(wire, 900 + number, address=address)
+            stranger.say(engine, Ping(1, b"", False, bytes(48)))
+            (stored,) = stranger.say(engine, Put(2, stranger.token, False, record(number).raw, 3600, True))
+            assert isinstance(stored, Stored)
+            statuses.append(Refusal(stored.status))
+        assert statuses == [Refusal.NONE, Refusal.NONE, Refusal.PREFIX_QUOTA, Refusal.NONE]
+
+
+class TestValues:
+    def test_what_was_put_is_got(self) -> None:
+        wire, engine = holder(contacts=30, records=(record(),))
+        (value,) = Stranger(wire).say(engine, Get(1, b"", False, record().place, True, 0, bytes(1100)))
+        assert isinstance(value, Value)
+        assert (value.records, value.total) == ([record().raw], 1)
+        assert len(value.nodes4) == 8 * 38
+
+    def test_the_largest_record_fits_an_answer(self) -> None:
+        largest = immutable_record(bytes(990), expires=NOW + 3600)
+        wire, engine = holder(contacts=30, records=(largest,))
+        assert len(largest.raw) == 1000
+        stranger = Stranger(wire)
+        (value,) = stranger.say(engine, Get(1, b"", False, largest.place, True, 0, bytes(MAX_MESSAGE - 48)))
+        assert isinstance(value, Value)
+        assert value.records == [largest.raw]
+        assert stranger.received <= stranger.sent <= MAX_MESSAGE + OVERHEAD_BYTES
+
+    def test_an_unproven_question_too_short_for_the_record_has_the_count_and_a_token(self) -> None:
+        wire, engine = holder(records=(record(payload=bytes(500)),))
+        stranger = Stranger(wire)
+        (value,) = stranger.say(engine, Get(1, b"", False, record().place, True, 0, bytes(20)))
+        assert isinstance(value, Value)
+        assert (value.records, value.total) == ([], 1)
+        (value,) = stranger.say(engine, Get(2, value.token, False, record().place, True, 0))
+        assert isinstance(value, Value)
+        assert value.records == [record(payload=bytes(500)).raw]
+
+    def test_an_expired_record_is_not_given(self) -> None:
+        wire, engine = holder(records=(record(expires=NOW + 60),))
+        wire.now += 60.0
+        (value,) = Stranger(wire).say(engine, Get(1, b"", False, record().place, True, 0, bytes(1000)))
+        assert isinstance(value, Value)
+        assert (value.records, value.total) == ([], 0)
+
+    def test_nothing_held_is_nothing_got(self) -> None:
+        wire, engine = holder()
+        engine.get(PLACE, wire.now)
+        assert wire.last(engine, GetDone).records == ()
+
+
+class TestDialBack:
+    def test_only_a_proven_address_is_dialled_and_rarely(self) -> None:
+        wire, engine = holder()
+        stranger = Stranger(wire)
+        statuses = []
+        for rid in range(7):
+            (dialed,) = stranger.say(engine, DialBack(rid, stranger.token, False, bytes(8)))
+            assert isinstance(dialed, Dialed)
+            statuses.append(Refusal(dialed.status))
+        assert statuses == [Refusal.BAD_TOKEN] + 4 * [Refusal.NONE] + 2 * [Refusal.RATE_LIMITED]
+
+
+def test_a_flood_of_random_requests_leaves_the_engine_answering() -> None:
+    wire, engine = holder(contacts=30)
+    rng = Random(5)
+    for number in range(200):
+        stranger = Stranger(wire, 900 + number)
+        stranger.say(engine, rng.choice(requests(number, True, b"", rng.randrange(200))))
+    (pong,) = Stranger(wire, 1200).say(engine, Ping(1, b"", False, bytes(48)))
+    assert isinstance(pong, Pong)
