@@ -55,7 +55,7 @@ _REPLY_OF: Final[dict[type[Request], type[Message]]] = {
 _PADS: Final[dict[type[Request], bytes]] = {
     # What the reply may have beyond the request itself: its fields are a request id, a target and a few bytes of heads.
     Ping: bytes(48),
-    FindNode: bytes(REPLY_ROOM_FIND - 40),
+    FindNode: bytes(REPLY_ROOM_FIND - 39),
     Get: bytes(REPLY_ROOM_GET - 48),
     DialBack: b"",
 }

@@ -1,4 +1,4 @@
-"""What a node answers whom: never more to an unproven address than it sent, nothing as a client, a reason for each no."""
+"""What a node answers whom: no more to an unproven address than it sent, little as a client, a reason for each no."""
 
 from collections.abc import Iterator
 from random import Random
@@ -108,9 +108,21 @@ class TestBytes:
     def test_a_padded_first_question_has_a_full_answer(self) -> None:
         wire, engine = holder(contacts=60)
         stranger = Stranger(wire)
-        (nodes,) = stranger.say(engine, FindNode(2**63, b"", False, PLACE, bytes(36 + 38 * 20 - 40)))
+        (nodes,) = stranger.say(engine, FindNode(2**63, b"", False, PLACE, bytes(36 + 38 * 20 - 39)))
         assert isinstance(nodes, Nodes)
         assert len(nodes.nodes4) == 20 * 38
+
+    def test_our_own_first_question_is_padded_for_a_full_answer(self) -> None:
+        wire, engine = holder(contacts=60)
+        asker = wire.add(2)
+        asker.join([wire.contact(engine)], wire.now)
+        wire.step()
+        (nodes,) = engine.datagrams_to_send(wire.now)
+        (question,) = wire.carried
+        assert len(nodes[0]) <= len(question.data)
+        asker.receive_datagram(nodes[0], wire.address(engine), wire.now)
+        assert len(wire.waiting()) == DhtConfig().alpha
+        assert len(nodes[0]) >= OVERHEAD_BYTES + 38 * 20
 
     def test_a_bare_first_question_has_as_many_contacts_as_fit_it(self) -> None:
         wire, engine = holder(contacts=60)
