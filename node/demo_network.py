@@ -1,0 +1,236 @@
+"""A network of real nodes on this machine, each a process of its own with a folder of its own.
+
+Decides what an operator would do by hand to get it: make signers' keys, sign a list of first contacts, serve it, point
+nodes to it. Nodes get public settings only, and their first contacts from the list alone. Refuses to know what the
+nodes are then used for, so that tests use it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from dht.errors import RookeryError
+from node.adapters.http_client import ApiClient
+from node.cli_session import release
+from node.demo_processes import Command, CommandFailed, Nursery
+
+Document = dict[str, Any]
+T = TypeVar("T")
+
+NETWORK: Final = "rookery-demo"
+
+SIGNERS: Final = ("alice", "bob")
+"""Both must have signed a list for a node to take it."""
+
+READY: Final = 30.0
+JOINED: Final = 30.0
+"""Seconds a node gets to listen, and to find the network. UNSOURCED: about a second each on an idle machine."""
+
+STOPPED: Final = 2.0
+"""Seconds in which a node that is told to end has saved its state: a promise of the command's."""
+
+AT_ONCE: Final = 4
+"""Nodes started at a time: a start is a second of a core's work. UNSOURCED"""
+
+BIRDS: Final = (
+    "rook", "jay", "crow", "raven", "magpie", "jackdaw", "chough", "treepie", "nutcracker", "hooded", "carrion", "fish",
+)  # fmt: skip
+"""Names of the nodes, for people; then numbers."""
+
+
+@dataclass(eq=False)
+class Host:
+    """One node of the network: a folder that stays, and the process that runs from it now."""
+
+    name: str
+    folder: Path
+    settings: dict[str, str]
+    process: Command
+    ready: Document
+    """What it said when it was ready."""
+
+    @property
+    def peer(self) -> str:
+        """Its peer id: the one thing another needs to know."""
+        return str(self.ready["identity"])
+
+    @property
+    def port(self) -> int:
+        """Its UDP port."""
+        return int(self.ready["port"])
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self.process.exit_code is None
+
+    async def published(self, timeout: float = JOINED) -> Document:
+        """Wait until it has stored its peer record, and return what it said of that the last time."""
+        await self.process.logged("published", timeout)
+        fields: Document = [said["fields"] for said in self.process.said if said.get("kind") == "published"][-1]
+        return fields
+
+    async def call(self, command: str, **params: Any) -> Document:
+        """Do one command of its local API."""
+        async with ApiClient(unix=Path(self.ready["api"]), release=release()) as client:
+            return await client.call(command, params)
+
+
+class Network:
+    """A bootstrap server and its nodes."""
+
+    def __init__(self, folder: Path, nursery: Nursery) -> None:
+        self.folder = folder
+        self.nursery = nursery
+        self.hosts: list[Host] = []
+        self.server: Host | None = None
+        self.list_url = ""
+        self.list_file = folder / "bootstrap.json"
+        self.settings: dict[str, str] = {
+            "ROOKERY_CONFIG": str(folder / "config.toml"),
+        }
+        """What every node is started with, as environment variables."""
+
+    # The list and its server
+
+    async def make_signers(self) -> list[str]:
+        """Make a key for each signer; returns the public halves."""
+        made = await asyncio.gather(
+            *(
+                self.nursery.run(f"keygen {name}", "bootstrap", "keygen", str(self._key(name)), "--json")
+                for name in SIGNERS
+            )
+        )
+        keys = [str(said[0]["public"]) for said in made]
+        lines = [
+            f'network = "{NETWORK}"',
+            'listen = "127.0.0.1"',
+            "port = 0",
+            'mode = "server"',
+            "include_loopback = true",
+            f"bootstrap_signers = {toml_list(keys)}",
+            f"bootstrap_threshold = {len(keys)}",
+        ]
+        (self.folder / "config.toml").write_text("\n".join(lines) + "\n")
+        return keys
+
+    async def sign_list(self, signers: Sequence[str], contacts: Sequence[str]) -> Document:
+        """Draft a list of these contacts (KEY@HOST:PORT) and have every signer sign it; returns the last report."""
+        draft = self.folder / "draft.toml"
+        parts = [f'network = "{NETWORK}"', "[trust]", f"signers = {toml_list(signers)}", f"threshold = {len(signers)}"]
+        for contact in contacts:
+            key, _, address = contact.partition("@")
+            parts += ["[[contact]]", f'key = "{key}"', f'address = "{address}"']
+        draft.write_text("\n".join(parts) + "\n")
+        source, report = draft, {}
+        for name in SIGNERS:
+            arguments = ["bootstrap", "sign", str(source), "--key", str(self._key(name)), "--out", str(self.list_file)]
+            report = (await self.nursery.run(f"sign {name}", *arguments, "--json"))[0]
+            source = self.list_file
+        return report
+
+    async def start_server(self) -> Host:
+        """Make the list's first contact, have it signed, and serve it over HTTP. Nodes started later ask there."""
+        signers = await self.make_signers()
+        # A server's key and port must be known before they can be signed: it runs once without a list.
+        first = await self._start("bootstrap", "run")
+        await self.stop([first])
+        await self.sign_list(signers, [first.ready["contact"]])
+        self.server = await self._start(
+            "bootstrap",
+            *("bootstrap", "run", "--list", str(self.list_file), "--http", "127.0.0.1:0", "--port", str(first.port)),
+        )
+        self.list_url = str(self.server.ready["list"])
+        return self.server
+
+    # Nodes
+
+    async def start_hosts(self, names: Sequence[str]) -> list[Host]:
+        """Start a node for each name; returns once all of them have joined and stored their records."""
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one(name: str) -> Host:
+            async with slots:
+                host = await self.start_host(name)
+                await host.process.logged("joined", JOINED)
+            await host.published()
+            return host
+
+        started = await gathered(*(one(name) for name in names))
+        self.hosts += started
+        return started
+
+    async def start_host(self, name: str, **settings: str) -> Host:
+        """Start one node, with further settings of its own, and wait until it listens. Its folder may be an old one."""
+        return await self._start(name, "run", **{"ROOKERY_BOOTSTRAP_LISTS": self.list_url, **settings})
+
+    async def restart(self, host: Host, **settings: str) -> None:
+        """Start a node that has ended anew, from the same folder."""
+        again = await self._start(host.name, "run", **{**host.settings, **settings})
+        host.process, host.ready = again.process, again.ready
+
+    async def stop(self, hosts: Sequence[Host]) -> list[float]:
+        """Tell nodes to end; returns how many seconds each took. Raises `CommandFailed` for one that does it badly."""
+        loop = asyncio.get_running_loop()
+
+        async def one(host: Host) -> float:
+            begun = loop.time()
+            host.process.signal(signal.SIGTERM)
+            code = await host.process.wait(STOPPED)
+            if code:
+                raise CommandFailed(host.name, f"ended with exit code {code}", host.process.complaints)
+            return loop.time() - begun
+
+        return await gathered(*(one(host) for host in hosts))
+
+    async def _start(self, name: str, *arguments: str, **settings: str) -> Host:
+        folder = self.folder / name
+        own = {**self.settings, **{key: text for key, text in settings.items() if text}}
+        process = await self.nursery.start(name, *arguments, "--data-dir", str(folder), "--json", settings=own)
+        ready = await process.event("ready", READY, "being ready")
+        return Host(name, folder, dict(settings), process, ready)
+
+    def _key(self, signer: str) -> Path:
+        return self.folder / f"{signer}.key"
+
+
+@asynccontextmanager
+async def network(environment: Mapping[str, str] | None = None) -> AsyncIterator[Network]:
+    """A network with nothing in it yet. When this is left, so are its processes and files, whatever happened."""
+    # Short, for Unix sockets lie below it.
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="rookery-")
+    except OSError as error:
+        raise RookeryError(f"no temporary folder can be made: {error}") from None
+    with folder as path:
+        async with Nursery(Path(path), environment or {}) as nursery:
+            yield Network(Path(path), nursery)
+
+
+async def gathered(*work: Coroutine[Any, Any, T]) -> list[T]:
+    """Do all at once; when one fails, the others are cancelled, and it is raised."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def names_of(count: int) -> list[str]:
+    """Names for so many nodes."""
+    return [*BIRDS[:count], *(f"bird-{number}" for number in range(len(BIRDS) + 1, count + 1))]
+
+
+def toml_list(texts: Sequence[str]) -> str:
+    """A list of plain texts as TOML has it."""
+    return json.dumps(list(texts))
