@@ -13,9 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from bootstrap.sources import ListReport, fetch_first_contacts
-from bootstrap.store import FileListStorage
-from bootstrap.trust import TrustRoot
 from dht.config import DhtConfig
 from dht.engine import DhtEngine
 from dht.errors import LocalError
@@ -28,7 +25,7 @@ from dht.events import (
     ProbeRequested,
     Receipt,
 )
-from dht.identity import NodeKey, PublicKey, is_exempt
+from dht.identity import NodeKey, PublicKey
 from dht.records import Kind, mutable_place, topic_salt
 from node.adapters.file_outcomes import Progress
 from node.adapters.keyfile import (
@@ -56,8 +53,8 @@ from node.node_joining import Joining
 from node.node_journal import Journal, restore, restored_contacts
 from node.node_links import Links
 from node.node_lookups import Lookups
-from node.node_meeting import Meeting, Session
-from node.node_parts import NodeParts, network_secret, save_within
+from node.node_meeting import Meeting, import_webrtc
+from node.node_parts import NodeParts, make_session, network_secret, save_within
 from node.node_publishing import Publishing
 from node.node_results import (
     ConnectOutcome,
@@ -78,18 +75,30 @@ from node.protocols.signaling import Signaling
 from node.storage import DropMeta, Meta, Storage
 
 if TYPE_CHECKING:
+    from bootstrap.sources import ListReport
     from node.storage import Snapshot
 
-__all__ = ["Node", "NodeEvent", "NodeParts", "NodeStatus"]
+__all__ = [
+    "ConnectOutcome",
+    "ContactInfo",
+    "DhtPing",
+    "FindOutcome",
+    "GetOutcome",
+    "LinkInfo",
+    "LinkPing",
+    "Node",
+    "NodeEvent",
+    "NodeParts",
+    "NodeStatus",
+    "Receipt",
+    "SendOutcome",
+]
 
 STOP_TIMEOUT: Final = 0.6
 """Seconds each of the two last steps of stopping gets (links, journal), so that a node ends within 2 s."""
 
 PING_TIMEOUT: Final = 5.0
 """Seconds a ping over a link may take. UNSOURCED"""
-
-STUN_SERVERS: Final = 3
-"""Nodes asked how our sockets look from outside. UNSOURCED: one may be gone, two may disagree."""
 
 _SERVED: Final = "served"
 """Meta row that says the node was a server when it ended, so that it keeps its node key."""
@@ -306,7 +315,8 @@ class Node:
             self._links,
             self._events,
             self.find,
-            self._new_session,
+            lambda: make_session(parts, driver.engine, config.include_loopback),
+            prepare=import_webrtc if parts.new_session is None else None,
         )
         known = [*config.contacts, *restored_contacts(snapshot)]
         fetch = self._fetch_list if config.bootstrap_lists else None
@@ -354,24 +364,15 @@ class Node:
             return await self._parts.open_datagrams(hosts, 0)
 
     async def _fetch_list(self) -> ListReport:
+        # Only where there is a list to fetch: its carriers import aiohttp, which takes as long as all the rest.
+        from bootstrap.sources import fetch_first_contacts
+        from bootstrap.store import FileListStorage
+        from bootstrap.trust import TrustRoot
+
         config = self.config
         trust = TrustRoot(frozenset(config.bootstrap_signers), config.bootstrap_threshold)
         kept = FileListStorage(config.data_dir / "first-contacts.json")
         return await fetch_first_contacts(config.bootstrap_lists, trust, config.network, kept)
-
-    def _new_session(self) -> Session:
-        from node.adapters.webrtc import WebRtcConfig, WebRtcSession
-
-        engine = self._driver.engine
-        # Only public nodes see us as others do; behind one router, host addresses are enough.
-        public = [contact.address for contact in engine.contacts() if not is_exempt(contact.ip)]
-        observed = () if engine.public_address is None else (engine.public_address,)
-        config = WebRtcConfig(
-            stun_servers=tuple(public[:STUN_SERVERS]),
-            observed=observed,
-            include_loopback=self.config.include_loopback,
-        )
-        return WebRtcSession(config) if self._parts.new_session is None else self._parts.new_session(config)
 
     # What happens
 

@@ -13,15 +13,17 @@ import random
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from bootstrap.contacts import FirstContact
-from bootstrap.sources import ListReport
 from dht.contact import Contact
 from dht.engine import DhtEngine
 from dht.events import ContactAdded, JoinDone
 from node.driver import Driver
 from node.node_events import Alone, EventLog, Joined, ListLoaded
+
+if TYPE_CHECKING:
+    from bootstrap.contacts import FirstContact
+    from bootstrap.sources import ListReport
 
 T = TypeVar("T")
 

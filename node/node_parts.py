@@ -12,10 +12,12 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dht.config import DhtConfig
+from dht.engine import DhtEngine
 from dht.errors import LocalError
+from dht.identity import is_exempt
 from node.adapters.sqlite import SqliteStorage
 from node.adapters.udp import UdpSockets
 from node.driver import Datagrams
@@ -24,6 +26,10 @@ from node.storage import Storage
 
 if TYPE_CHECKING:
     from node.adapters.webrtc import WebRtcConfig
+
+
+STUN_SERVERS: Final = 3
+"""Nodes asked how our sockets look from outside. UNSOURCED: one may be gone, two may disagree."""
 
 
 async def open_udp(hosts: list[str], port: int) -> Datagrams:
@@ -45,6 +51,19 @@ class NodeParts:
     """The system clock; None where the event loop's clock is Unix time."""
     dht: DhtConfig | None = None
     """Tunables of the DHT, None for the defaults."""
+
+
+def make_session(parts: NodeParts, engine: DhtEngine, include_loopback: bool) -> Session:
+    """An attempt at a link that asks neighbours how we look from outside, and nobody else."""
+    from node.adapters.webrtc import WebRtcConfig, WebRtcSession
+
+    # Only public nodes see us as others do; behind one router, host addresses are enough.
+    public = [contact.address for contact in engine.contacts() if not is_exempt(contact.ip)]
+    observed = () if engine.public_address is None else (engine.public_address,)
+    config = WebRtcConfig(
+        stun_servers=tuple(public[:STUN_SERVERS]), observed=observed, include_loopback=include_loopback
+    )
+    return WebRtcSession(config) if parts.new_session is None else parts.new_session(config)
 
 
 async def save_within(seconds: float, save: Callable[[], Awaitable[None]]) -> None:

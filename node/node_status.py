@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bootstrap.sources import ListReport
 from dht.contact import Address, Contact
 from dht.engine import DhtEngine
 from dht.identity import PublicKey
@@ -17,6 +17,9 @@ from node.config import NodeConfig
 from node.driver import Datagrams, Driver
 from node.node_publishing import PublishedRecord
 from node.node_results import ContactInfo, LinkInfo
+
+if TYPE_CHECKING:
+    from bootstrap.sources import ListReport
 
 
 @dataclass(frozen=True, slots=True)
