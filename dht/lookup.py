@@ -37,6 +37,11 @@ class State(IntEnum):
     SLOW = 2
     ANSWERED = 3
     FAILED = 4
+    ELSEWHERE = 5
+    """Another path has asked it."""
+
+
+_ASKED: Final = frozenset((State.WAITING, State.SLOW, State.ANSWERED, State.FAILED))
 
 
 class Candidate:
@@ -60,10 +65,20 @@ def _by_distance(candidate: Candidate) -> int:
 
 
 class Lookup:
-    """One path towards `target` (an id as an integer)."""
+    """One path towards `target` (an id as an integer). Paths that share `claims` never ask the same node."""
 
-    def __init__(self, target: int, k: int, alpha: int, now: float, *, own_key: bytes = b"") -> None:
+    def __init__(
+        self,
+        target: int,
+        k: int,
+        alpha: int,
+        now: float,
+        *,
+        own_key: bytes = b"",
+        claims: dict[bytes, Lookup] | None = None,
+    ) -> None:
         self.target = target
+        self._claims = claims
         self._k = k
         self._alpha = alpha
         self._started = now
@@ -89,13 +104,17 @@ class Lookup:
                     return True
             elif state is State.SLOW:
                 slow += 1
-            elif state is not State.FAILED:
+            elif state < State.FAILED:
                 return False
         return slow == 0
 
     def known_within(self, distance: int) -> int:
         """How many candidates nearer than `distance` are known, failed ones included."""
         return bisect_left(self._sorted, distance, key=_by_distance)
+
+    def within(self, distance: int) -> list[Candidate]:
+        """The candidates nearer than `distance`, nearest first."""
+        return self._sorted[: bisect_left(self._sorted, distance, key=_by_distance)]
 
     def seed(self, contacts: Iterable[Contact]) -> None:
         """Start from these contacts."""
@@ -108,15 +127,19 @@ class Lookup:
         free = min(min(self._alpha, limit) - self._in_flight, MAX_REQUESTS - self._requests)
         if free <= 0:
             return chosen
+        claims = self._claims
         for candidate in self._sorted:
             state = candidate.state
             if state is State.UNASKED:
+                if claims is not None and claims.setdefault(candidate.contact.key, self) is not self:
+                    candidate.state = State.ELSEWHERE
+                    continue
                 candidate.state = State.WAITING
                 candidate.asked_at = now
                 chosen.append(candidate.contact)
                 if len(chosen) == free:
                     break
-            elif state is State.SLOW or state is State.FAILED:
+            elif state is State.SLOW or state >= State.FAILED:
                 continue
             rank += 1
             if rank == self._k:
@@ -177,7 +200,7 @@ class Lookup:
         return tuple(
             Asked(c.contact, c.distance.bit_length(), c.state.name.lower(), c.rtt, c.hops, c.had_value)
             for c in self._sorted
-            if c.state is not State.UNASKED
+            if c.state in _ASKED
         )
 
     def _add(self, contacts: Iterable[Contact], hops: int, referrer: Contact | None) -> None:
@@ -199,14 +222,15 @@ class Lookup:
 
     def _trim(self) -> None:
         """Forget the farthest that were never asked."""
-        kept = [c for c in self._sorted[MAX_CANDIDATES // 2 :] if c.state is not State.UNASKED]
+        kept = [c for c in self._sorted[MAX_CANDIDATES // 2 :] if c.state in _ASKED]
         self._sorted = self._sorted[: MAX_CANDIDATES // 2] + kept
 
 
 class DisjointLookup:
     """`d` look-ups for one target that never ask the same node (S/Kademlia, section 4.4), behind the same verbs.
 
-    A liar on one path cannot lead the others astray. A contact belongs to the path that heard of it first.
+    A liar on one path cannot lead the others astray. A contact belongs to the path that asks it first, not to the one
+    that hears of it first: else a liar would only have to name the honest ones to keep the other paths from them.
     """
 
     def __init__(self, target: int, k: int, alpha: int, paths: int, now: float, *, own_key: bytes = b"") -> None:
@@ -214,8 +238,8 @@ class DisjointLookup:
         self._k = k
         share = max(1, -(-alpha // paths))
         width = max(3, -(-k // paths))  # UNSOURCED floor: a path of fewer than three stalls on one failure
-        self._paths = [Lookup(target, width, share, now, own_key=own_key) for _ in range(paths)]
         self._path_of: dict[bytes, Lookup] = {}
+        self._paths = [Lookup(target, width, share, now, own_key=own_key, claims=self._path_of) for _ in range(paths)]
         self._started = now
 
     @property
@@ -225,14 +249,12 @@ class DisjointLookup:
 
     def known_within(self, distance: int) -> int:
         """How many candidates nearer than `distance` are known over all paths, failed ones included."""
-        return sum(path.known_within(distance) for path in self._paths)
+        return len({c.contact.key for path in self._paths for c in path.within(distance)})
 
     def seed(self, contacts: Iterable[Contact]) -> None:
         """Deal the starting contacts out, nearest first."""
         for index, contact in enumerate(contacts):
-            path = self._paths[index % len(self._paths)]
-            if self._path_of.setdefault(contact.key, path) is path:
-                path.seed([contact])
+            self._paths[index % len(self._paths)].seed([contact])
 
     def next_requests(self, now: float, limit: int = MAX_REQUESTS) -> list[Contact]:
         """The contacts to ask now, over all paths; `limit` counts for each."""
@@ -242,8 +264,7 @@ class DisjointLookup:
         """`contact` answered and named `nodes`."""
         path = self._path_of.get(contact.key)
         if path is not None:
-            mine = [node for node in nodes if self._path_of.setdefault(node.key, path) is path]
-            path.on_reply(contact, mine, now, had_value=had_value)
+            path.on_reply(contact, nodes, now, had_value=had_value)
 
     def on_slow(self, contact: Contact) -> None:
         """`contact` takes longer than it should."""
@@ -263,7 +284,8 @@ class DisjointLookup:
 
     def rank_of(self, contact: Contact) -> int:
         """How many candidates not known as failed are closer than `contact`, over all paths."""
-        return sum(path.rank_of(contact) for path in self._paths)
+        nearer = [c for path in self._paths for c in path.within(contact.long_id ^ self.target)]
+        return len({c.contact.key for c in nearer if c.state < State.FAILED})
 
     def stats(self, now: float) -> LookupStats:
         """The sum over the paths; hops of the path that came nearest."""
