@@ -5,6 +5,7 @@ Everything here is driven by one tick; all of it is rate-limited, so that a stra
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from random import Random
 from typing import Final
 
@@ -35,6 +36,13 @@ HINT_INTERVAL: Final = 10.0
 RETRY_AFTER: Final = 1.0
 """Seconds until a contact that left a request unanswered is asked again."""
 
+LOST_KEPT: Final = 64
+"""Contacts that left the table for their silence and are remembered, newest last: after a cut of hours, when either
+side has dropped the other, they are the only way back together."""
+
+LOST_INTERVAL: Final = 60.0
+"""Seconds between questions to one of these. UNSOURCED: one small datagram a minute."""
+
 
 class Check(Operation):
     """Asks a contact for its nearest to us: shows whether it lives and serves, and may tell of new neighbours."""
@@ -52,6 +60,16 @@ class Check(Operation):
         self.ended = isinstance(message, Nodes)
 
 
+class Revival(Check):
+    """Asks a contact that was lost. If it is back, so may be all that vanished with it: walk to our place by it."""
+
+    def on_reply(self, pending: Pending, message: Message, now: float) -> None:
+        """It is back."""
+        super().on_reply(pending, message, now)
+        self.context.count("revived")
+        QuietWalk(self.context, self._place, now).start(now, [pending.contact])
+
+
 class Maintenance:
     """What the engine does of its own accord."""
 
@@ -64,6 +82,8 @@ class Maintenance:
         self._hints_out = RateLimiter(1 / HINT_INTERVAL, 1.0)
         self._hints_in = RateLimiter(1 / HINT_INTERVAL, 1.0)
         self._retries: list[tuple[float, Contact]] = []
+        self._lost: OrderedDict[bytes, Contact] = OrderedDict()
+        self._next_revival = now + LOST_INTERVAL
         self._next_tick = now + rng.uniform(0, TICK)
         self.own_place = bytes(ID_BYTES)
 
@@ -81,6 +101,7 @@ class Maintenance:
             return
         self._next_tick = now + TICK
         self._check_silent(now)
+        self._check_lost(now)
         self._refresh_buckets(now)
         self._repair(now)
 
@@ -95,6 +116,7 @@ class Maintenance:
 
     def on_answer(self, contact: Contact, now: float) -> None:
         """A server answered us: it belongs into the table."""
+        self._lost.pop(contact.key, None)
         outcome = self._context.table.offer(contact)
         if outcome is Offer.ADDED:
             self._context.emit(ContactAdded(contact))
@@ -113,6 +135,10 @@ class Maintenance:
                 self._retries.append((now + RETRY_AFTER, contact))
             return
         replacement = table.discard(contact)
+        self._lost[contact.key] = contact
+        self._lost.move_to_end(contact.key)
+        if len(self._lost) > LOST_KEPT:
+            self._lost.popitem(last=False)
         self._context.emit(ContactRemoved(contact))
         if replacement is not None:
             self._context.emit(ContactAdded(replacement))
@@ -154,6 +180,12 @@ class Maintenance:
         silent.sort(key=lambda entry: entry[0])
         for _, contact in silent[:CHECKS_A_TICK]:
             self.check(contact, now)
+
+    def _check_lost(self, now: float) -> None:
+        if self._lost and now >= self._next_revival:
+            self._next_revival = now + LOST_INTERVAL
+            key = self._rng.choice(list(self._lost))
+            Revival(self._context, self.own_place).start(self._lost[key], now)
 
     def _refresh_buckets(self, now: float) -> None:
         table = self._context.table

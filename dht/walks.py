@@ -10,7 +10,7 @@ from dht.events import FindNodeDone, GetDone, JoinDone, PingDone
 from dht.operation import Context, Operation, Walk
 from dht.records import Kind, RecordRefused, Refusal, SignedRecord, decode_record, verify_record
 from dht.requests import Pending
-from dht.wire import Get, Message, Ping, Pong, Value
+from dht.wire import FindNode, Get, Message, Ping, Pong, Value
 
 MAX_PAGES = 8
 """Pages of a crowded topic read from one node. UNSOURCED: 8 x 3 records of 300 bytes or more."""
@@ -36,6 +36,10 @@ class JoinWalk(Walk):
     def __init__(self, context: Context, op: int, own_place: bytes, now: float, then: Callable[[float], None]) -> None:
         super().__init__(context, op, own_place, now)
         self._then = then
+
+    def ask(self, contact: Contact, now: float) -> None:
+        """Ask twice where once is not enough: a lost datagram must not keep us out."""
+        self.context.request(contact, self, FindNode, (self.target,), now, resend=True)
 
     def finish_walk(self, now: float) -> None:
         """Report how many contacts we have."""
