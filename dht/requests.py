@@ -18,7 +18,7 @@ from dht.contact import Address, Contact
 from dht.wire import Message
 
 PEERS_KEPT: Final = 4096
-"""Peers whose round trips and tokens are remembered: about 1 MB."""
+"""Peers whose round trips and tokens are remembered: about 1 MB. Whoever answered longest ago is forgotten first."""
 
 _ALPHA: Final = 0.125
 """Gain of the mean (RFC 6298 section 2.3)."""
@@ -181,6 +181,8 @@ class Requests:
             peer = self._peers[key] = PeerState()
             if len(self._peers) > PEERS_KEPT:
                 self._peers.popitem(last=False)
+        else:
+            self._peers.move_to_end(key)
         rtt = now - pending.sent
         if not (pending.timed or (pending.slow and pending.resend)):
             # Karn's algorithm (RFC 6298 section 3): an answer to a datagram sent twice measures nothing.
@@ -213,7 +215,8 @@ class Requests:
             if lost:
                 del self._pending[rid]
                 peer = self._peers.get(pending.contact.key)
-                if peer is not None:
+                # What waited for a third party says nothing of the peer that was asked.
+                if peer is not None and not pending.timed:
                     peer.failures += 1
             else:
                 pending.slow = True
