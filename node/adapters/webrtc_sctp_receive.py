@@ -19,7 +19,7 @@ ENTRY_COST: Final = 256
 """What keeping one chunk costs beside its bytes, so that a peer gains nothing by sending single bytes."""
 MAX_AHEAD: Final = 65_535
 """A gap block reaches that far beyond the cumulative TSN (RFC 9260 section 3.3.4)."""
-MAX_GAPS: Final = 256
+MAX_GAPS: Final = 280
 """What fits one packet beside the head of a SACK: 4 bytes each."""
 MAX_MESSAGE: Final = 262_144
 """As large as aiortc and browsers accept; a longer run of fragments is an attack on our memory."""

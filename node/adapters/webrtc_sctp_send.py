@@ -41,7 +41,7 @@ _HEAD: Final = struct.Struct("!BBHLHHL")
 class OutChunk:
     """One DATA chunk until it is acknowledged."""
 
-    __slots__ = ("body", "order", "sent_at", "size", "tries", "tsn")
+    __slots__ = ("body", "delivered", "delivered_at", "first_sent", "order", "sent_at", "size", "tries", "tsn")
 
     def __init__(self, tsn: int, body: bytes, size: int) -> None:
         self.tsn = tsn
@@ -50,6 +50,9 @@ class OutChunk:
         self.order = 0
         self.tries = 0
         self.sent_at = 0.0
+        self.delivered = 0
+        self.delivered_at = 0.0
+        self.first_sent = 0.0
 
 
 class Sender:
@@ -74,8 +77,8 @@ class Sender:
         self._gaps_seen: dict[int, int] = {}
         self._order = 0
         self._highest_acked = 0
-        self._recovery_until = 0
         self._acked_since = 0
+        self._spoken_of = 0
         self._probed = False
         self._limited = False
         self._next_tsn = 0
@@ -124,6 +127,10 @@ class Sender:
         self._acked_since = 0
         limit = min(self.congestion.window, self.in_flight + burst, max(self.peer_window, PAYLOAD))
         bodies: list[bytes] = []
+        model = self.congestion
+        if not self.in_flight:
+            model.on_idle(now)
+        delivered, delivered_at, first_sent = model.delivered, model.delivered_at, model.first_sent_at
         lost, queue = self._lost, self._queue
         while lost and self.in_flight < limit:
             chunk = lost.popleft()
@@ -137,6 +144,7 @@ class Sender:
             chunk.order = order
             chunk.tries = 1
             chunk.sent_at = now
+            chunk.delivered, chunk.delivered_at, chunk.first_sent = delivered, delivered_at, first_sent
             flight[chunk.tsn] = chunk
             by_order[order] = chunk
             in_flight += chunk.size
@@ -172,6 +180,7 @@ class Sender:
             if newest is None or chunk.order > newest.order:
                 newest = chunk
         self._cumulative = cumulative
+        self._spoken_of = max((last for _, last in gaps), default=0)
         if gaps:
             seen: dict[int, int] = {}
             for first, last in gaps:
@@ -227,16 +236,15 @@ class Sender:
             return
         self.timeouts += 1
         self.congestion.on_timeout()
-        self._recovery_until = self._order
-        # A receiver may take back what only gap blocks acknowledged (RFC 9260 section 6.2.1).
-        everything = sorted(
-            [*self._lost, *self._flight.values(), *self._gap_acked.values()],
-            key=lambda chunk: (chunk.tsn - self._cumulative) % _MODULO,
-        )
+        waiting = [*self._lost, *self._flight.values()]
+        if self.timeouts > 1 or not waiting:
+            # A receiver may take back what only gap blocks acknowledged (RFC 9260 section 6.2.1).
+            waiting += self._gap_acked.values()
+            self._gap_acked.clear()
+            self._gaps_seen = {}
+        everything = sorted(waiting, key=lambda chunk: (chunk.tsn - self._cumulative) % _MODULO)
         self._flight.clear()
         self._by_order.clear()
-        self._gap_acked.clear()
-        self._gaps_seen = {}
         self.in_flight = 0
         self._lost = deque(everything)
         self.rto = min(self.rto * 2, RTO_MAX)
@@ -247,6 +255,8 @@ class Sender:
         chunk.order = self._order
         chunk.tries += 1
         chunk.sent_at = now
+        model = self.congestion
+        chunk.delivered, chunk.delivered_at, chunk.first_sent = model.delivered, model.delivered_at, model.first_sent_at
         self._flight[chunk.tsn] = chunk
         self._by_order[chunk.order] = chunk
         self.in_flight += chunk.size
@@ -261,33 +271,40 @@ class Sender:
 
     def _on_newly_acked(self, newest: OutChunk, acked: int, now: float) -> None:
         if newest.tries == 1:
-            self._on_rtt(now - newest.sent_at)
+            self._on_rtt(now - newest.sent_at, now)
         self._highest_acked = max(self._highest_acked, newest.order)
         lost_before = self._highest_acked - REORDER_PACKETS
-        fresh_loss = False
-        while self._by_order:
-            order = next(iter(self._by_order))
+        lost: list[OutChunk] = []
+        for order, chunk in self._by_order.items():
             if order > lost_before:
                 break
-            chunk = self._by_order.pop(order)
+            # A SACK has room for so many gaps: what lies beyond the last is not missing, only not spoken of.
+            if (chunk.tsn - self._cumulative) % _MODULO < self._spoken_of:
+                lost.append(chunk)
+        for chunk in lost:
+            del self._by_order[chunk.order]
             del self._flight[chunk.tsn]
             self.in_flight -= chunk.size
             self._lost.append(chunk)
-            fresh_loss = fresh_loss or order > self._recovery_until
-        if fresh_loss:
-            self.congestion.on_loss()
-            self._recovery_until = self._order
-        elif self._limited and newest.order > self._recovery_until:
-            self.congestion.on_ack(acked, now)
+            self.congestion.on_lost(chunk.size)
+        self.congestion.on_ack(
+            acked,
+            now,
+            delivered=newest.delivered,
+            delivered_at=newest.delivered_at,
+            sent=newest.sent_at,
+            first_sent=newest.first_sent,
+            limited=self._limited,
+        )
 
-    def _on_rtt(self, rtt: float) -> None:
+    def _on_rtt(self, rtt: float, now: float) -> None:
         # RFC 9260 section 6.3.1.
         if self.srtt is None:
             self.srtt, self.rttvar = rtt, rtt / 2
         else:
             self.rttvar += (abs(self.srtt - rtt) - self.rttvar) / 4
             self.srtt += (rtt - self.srtt) / 8
-        self.congestion.on_rtt(rtt)
+        self.congestion.on_rtt(rtt, now)
 
     def _arm(self, now: float) -> None:
         # RFC 8985 section 7.2: a probe after two round trips, unless one is out already.
