@@ -6,6 +6,7 @@ understand each other: change a vector only together with a version number.
 """
 
 import json
+import random
 import struct
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ from dht.records import (  # noqa: E402
     sign_record,
     topic_salt,
 )
+from dht.sealing import PUBLIC_NETWORK, Sealer, network_tag  # noqa: E402
 
 NOW = 1_800_000_000
 OWNER = IdentityKey.from_seed(bytes(range(32)))
@@ -200,6 +202,41 @@ CONTACT_ADDRESSES = [
 ]
 
 
+SEALING_SEED = 1
+ONE_SECRET = bytes(range(64, 96))
+OTHER_SECRET = bytes(range(96, 128))
+
+
+def sealed() -> list[dict[str, str]]:
+    """Datagrams between two nodes, both ways, in the public network and in a private one."""
+    found: list[dict[str, str]] = []
+    for what, sender, receiver, network_key, message in (
+        ("there", ONE_SECRET, OTHER_SECRET, b"", b"hello"),
+        ("and back", OTHER_SECRET, ONE_SECRET, b"", b"hello"),
+        ("in a private network", ONE_SECRET, OTHER_SECRET, b"secret", b"hello"),
+        ("the shortest", ONE_SECRET, OTHER_SECRET, b"", b"\x00"),
+    ):
+        sealer = Sealer(NodeKey.from_secret(sender), random.Random(SEALING_SEED), network_key=network_key)
+        datagram = sealer.seal(NodeKey.from_secret(receiver).public, message)
+        found.append(
+            {"what": what, "sender_secret": sender.hex(), "receiver_secret": receiver.hex()}
+            | {"network_key": network_key.hex(), "message": message.hex(), "datagram": datagram.hex()}
+        )
+    return found
+
+
+def tags() -> list[dict[str, str]]:
+    """Network tags by name and key."""
+    return [
+        {"what": what, "name": name.decode(), "network_key": key.hex(), "tag": network_tag(key, name).hex()}
+        for what, name, key in (
+            ("public", PUBLIC_NETWORK, b""),
+            ("another name", b"rookery/test", b""),
+            ("private", PUBLIC_NETWORK, b"secret"),
+        )
+    ]
+
+
 def build() -> dict[str, Any]:
     """Every generated file's content by name."""
     contacts = [Contact(NODE.public, address) for address in CONTACT_ADDRESSES]
@@ -223,6 +260,13 @@ def build() -> dict[str, Any]:
             "source": "make_vectors.py; the messages are in docs/protocol.md",
             "messages": {name: wire.encode_message(message).hex() for name, message in messages().items()},
             "broken": {what: text.replace(" ", "") for what, text in BROKEN_MESSAGES.items()},
+        },
+        "sealing.json": {
+            "source": "make_vectors.py; the layout is in docs/protocol.md. The first 16 bytes of a nonce are drawn "
+            "from Python's random.Random(seed), the rest is a counter",
+            "seed": SEALING_SEED,
+            "datagrams": sealed(),
+            "tags": tags(),
         },
         "contacts.json": {
             "source": "make_vectors.py; the packing is in docs/protocol.md",
