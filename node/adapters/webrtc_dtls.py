@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -33,6 +34,18 @@ WRITE_BUFFER: Final = 262_144
 """Room for the records of one turn; more leave in several system calls."""
 MAX_RECORD: Final = 2048
 """Longest record expected: an Ethernet frame and some."""
+
+
+class _Shared(threading.local):
+    """Buffers for all transports of a thread: each is emptied before anybody else gets to use it."""
+
+    def __init__(self) -> None:
+        self.write = _ffi.new("char[]", WRITE_BUFFER)
+        self.read = _ffi.new("char[]", MAX_RECORD)
+        self.write_view = memoryview(_ffi.buffer(self.write))
+
+
+_shared: Final = _Shared()
 
 
 class RunCertificate(RTCCertificate):
@@ -62,9 +75,9 @@ class RunDtlsTransport(RTCDtlsTransport):
         self.on_packet: Callable[[bytes], None] | None = None
         self.on_turn: Callable[[], None] | None = None
         self.on_state: Callable[[], None] | None = None
-        self._write_buffer = _ffi.new("char[]", WRITE_BUFFER)
-        self._read_buffer = _ffi.new("char[]", MAX_RECORD)
-        self._write_view = memoryview(_ffi.buffer(self._write_buffer))
+        self._write_buffer = _shared.write
+        self._read_buffer = _shared.read
+        self._write_view = _shared.write_view
 
     @property
     def _ice(self) -> DirectConnection:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
@@ -34,6 +35,16 @@ MAX_DELAYED: Final = 512
 _ANCILLARY: Final = socket.CMSG_SPACE(4)
 _SEGMENT_SIZE: Final = struct.Struct("=H")
 _GRO_SIZE: Final = struct.Struct("=i")
+
+
+class _Shared(threading.local):
+    """One receive buffer for all sockets of a thread: a run is taken before the next is read."""
+
+    def __init__(self) -> None:
+        self.buffer = bytearray(65536)
+
+
+_shared: Final = _Shared()
 
 
 class DatagramSink(Protocol):
@@ -63,7 +74,7 @@ class BatchedUdpTransport(asyncio.DatagramTransport):
         self._loop = loop
         self._sock = sock
         self._sink = sink
-        self._buffer = bytearray(65536)
+        self._buffer = _shared.buffer
         self._view = memoryview(self._buffer)
         self._delayed: deque[tuple[bytes, Address]] = deque()
         self._closed = False
