@@ -60,6 +60,7 @@ class RookeryGroup(TyperGroup):
 
 def guarded(run: Any, *, as_json: bool) -> int:
     """Call `run` and return the exit code; whatever it raises becomes a line."""
+    quiet_logging()
     try:
         code = run()
     except typer.TyperException as error:
@@ -83,6 +84,16 @@ def guarded(run: Any, *, as_json: bool) -> int:
         tell(failure, as_json)
         return exit_code(failure)
     return code if isinstance(code, int) else 0
+
+
+def quiet_logging() -> None:
+    """Keep the libraries' log lines, and their tracebacks, from a command's output; `run` shows them its own way."""
+    import logging
+
+    if debugging():
+        logging.basicConfig(level=logging.DEBUG)
+    elif not logging.getLogger().handlers:
+        logging.getLogger().addHandler(logging.NullHandler())
 
 
 def exit_code(failure: ApiFailure) -> int:

@@ -5,7 +5,6 @@ Decides how a person says yes or no to an offer and how progress looks. Refuses 
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from contextlib import aclosing
 from pathlib import Path
@@ -137,6 +136,8 @@ async def take_files(session: Session, params: Document, bars: Bars, *, as_json:
 
 async def confirmed(bars: Bars, event: Document) -> bool:
     """Ask the person at the terminal; the node goes on meanwhile."""
+    import asyncio
+
     from node import cli_render as render
 
     bars.pause()

@@ -6,6 +6,8 @@ SIGTERM or one Ctrl-C stops it in good order, a second Ctrl-C at once. Refuses t
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from node.config import NodeConfig
 
 Document = dict[str, Any]
+
+EVENTS_LOGGER = "rookery.node"
+"""Where the node logs its events, for those who use it as a library."""
 
 Service = Callable[[Any], AbstractAsyncContextManager[Document]]
 """Something that runs beside a node; yields what to say of it when it is ready."""
@@ -66,9 +71,9 @@ class Speaker:
         if self._as_json:
             self.document({"event": "ready", **document})
             return
-        lines = {name: document.get(name) for name in ("identity", "contact", "mode", "data_dir", "api")}
-        for name, value in lines.items():
-            print(f"{name:9} {value}", file=sys.stderr, flush=True)
+        for name in ("identity", "contact", "mode", "data_dir", "api", "api_http", "http", "list"):
+            if name in document:
+                print(f"{name.replace('_', ' '):9} {document[name]}", file=sys.stderr, flush=True)
 
     def document(self, document: Document) -> None:
         """Say one JSON line."""
@@ -78,9 +83,38 @@ class Speaker:
             emit_line(document)
 
 
+class LogLines(logging.Handler):
+    """Brings what the parts of the node log to the same place as the node's events."""
+
+    def __init__(self, speaker: Speaker) -> None:
+        super().__init__(logging.INFO)
+        self._speaker = speaker
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say one record; the node's own events come by another way."""
+        if record.name == EVENTS_LOGGER:
+            return
+        text = " ".join(record.getMessage().split())
+        if record.exc_info and record.exc_info[1] is not None:
+            text = f"{text}: {type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
+        level = record.levelname.lower()
+        self._speaker.event(
+            {
+                "time": record.created,
+                "level": level if level in LEVELS else "error",
+                "kind": "log-line",
+                "text": text,
+                "fields": {"logger": record.name},
+            }
+        )
+
+
 async def serve(config: NodeConfig, speaker: Speaker, more: Service | None = None) -> None:
     """Run a node with its local API, and what `more` adds to it, until cancelled."""
     async with AsyncExitStack() as stack:
+        lines = LogLines(speaker)
+        logging.getLogger().addHandler(lines)
+        stack.callback(logging.getLogger().removeHandler, lines)
         node = await stack.enter_async_context(node_for(config))
         api, where = await stack.enter_async_context(api_server(node, config))
         if more is not None:
@@ -118,4 +152,6 @@ async def api_server(node: Any, config: NodeConfig) -> AsyncIterator[tuple[Any, 
 
 def ready_document(status: Document) -> Document:
     """Of the status, what those who talk to the node need first."""
-    return status
+    first = {name: status[name] for name in ("identity", "contact", "mode", "network", "data_dir", "version")}
+    port = int(status["listening"][0].rpartition(":")[2])
+    return {**first, "listening": status["listening"], "port": port, "pid": os.getpid()}

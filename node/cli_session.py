@@ -6,7 +6,6 @@ so that the commands need not know. Refuses to know any command.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from node.cli_exit import INTERRUPTED, Terminated
 
 if TYPE_CHECKING:
+    import asyncio
+
     from node.adapters.http_client import ApiClient
     from node.config import NodeConfig
     from node.node import Node
@@ -44,6 +45,8 @@ def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     SIGTERM and the first Ctrl-C cancel it, so that a node in it stops in good order and saves its state; a second
     Ctrl-C ends the process at once.
     """
+    import asyncio
+
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     try:
         import uvloop
@@ -61,6 +64,8 @@ def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 async def _until_told(work: Coroutine[Any, Any, T], told: list[int]) -> T:
     """Do `work`; signals that ask for its end cancel it and are noted in `told`."""
+    import asyncio
+
     task = asyncio.current_task()
     assert task is not None
 
@@ -125,14 +130,28 @@ async def open_session(config: NodeConfig, *, start: bool = True) -> AsyncIterat
 async def short_lived(config: NodeConfig) -> AsyncIterator[Session]:
     """A node in this process, in client mode on any port, for one command."""
     from node.api import Api
+    from node.node_events import ClockWrong
 
     async with AsyncExitStack() as stack:
         with waiting("no node runs here: starting one for this command"):
             node = await stack.enter_async_context(node_for(as_client(config)))
             joined = await node.wait_joined(JOIN_TIMEOUT)
-        if not joined:
+        told = warn(node, set())
+        if not joined and not told:
             print("warning: no other node was found so far", file=sys.stderr)
-        yield Api(node)
+        try:
+            yield Api(node)
+        finally:
+            warn(node, told, only=ClockWrong)
+
+
+def warn(node: Node, told: set[str], only: type | None = None) -> set[str]:
+    """Say what went wrong with the node itself (its list, its journal, its clock); returns what was said so far."""
+    for event in node.recent_events():
+        if event.level in ("warning", "error") and (only is None or isinstance(event, only)) and event.text not in told:
+            told.add(event.text)
+            print(f"warning: {event.text}", file=sys.stderr)
+    return told
 
 
 def node_for(config: NodeConfig) -> Node:

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from dht.errors import LocalError
 from dht.records import SignedRecord
 from node.cli import app
-from tests.node.fake_node import FRIEND, IDENTITY, STRANGER, FakeNode
+from node.node_events import ClockWrong
+from tests.node.fake_node import FRIEND, IDENTITY, NOW, STRANGER, FakeNode
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_a_command_starts_a_short_lived_node_and_says_so(rookery, nodes):
     result = rookery("status")
     assert result.exit_code == 0
     assert IDENTITY.public.text in result.stdout
-    assert result.stderr == "no node runs here: starting one for this command …\n"
+    assert result.stderr == "no node runs here: starting one for this command …\nwarning: look\n"
     [node] = nodes
     assert node.started
     assert node.stopped
@@ -170,6 +171,18 @@ def test_log_needs_a_running_node(rookery, nodes):
     assert error_lines(result)[0].startswith("error: no node runs")
     assert "hint: start one with `rookery run`" in result.stderr
     assert nodes == []
+
+
+def test_a_wrong_clock_is_told_at_the_end(rookery, monkeypatch):
+    async def find(self, peer):
+        self.log.add(ClockWrong(NOW, 3600.0))
+        return await found(self, peer)
+
+    found = FakeNode.find
+    monkeypatch.setattr(FakeNode, "find", find)
+    result = rookery("find", FRIEND)
+    assert result.exit_code == 0
+    assert "warning: this machine's clock is 60 min behind that of others: set it\n" in result.stderr
 
 
 def test_a_failing_start_is_one_line(rookery, monkeypatch):
