@@ -1,0 +1,288 @@
+"""Writing a record: who stores it, who refuses it and why, and when that is enough."""
+
+import pytest
+
+from dht.config import DhtConfig
+from dht.engine import DhtEngine
+from dht.events import PutAcknowledged, PutDone, RecordStored
+from dht.records import Refusal
+from dht.requests import Pending
+from dht.wire import Nodes, Stored
+from tests.dht.handdriven import Datagram, Stranger, Wire, record
+
+
+def pendings(engine: DhtEngine) -> list[Pending]:
+    """What an engine waits for."""
+    return list(engine.requests._pending.values())
+
+
+@pytest.fixture
+def crowd() -> Wire:
+    """Twenty-five servers that know each other."""
+    wire = Wire(25)
+    wire.join_all()
+    return wire
+
+
+class TestReceipts:
+    def test_nobody_there_is_said_at_once(self) -> None:
+        wire = Wire(1)
+        (engine,) = wire.engines.values()
+        op = engine.put(record(), wire.now)
+        done = wire.last(engine, PutDone)
+        assert done.op == op
+        assert (done.receipt.stored, done.receipt.needed, done.receipt.ok) == (0, 0, False)
+        assert wire.events(engine, PutAcknowledged) == []
+
+    @pytest.mark.parametrize(("others", "needed"), [(1, 1), (2, 2), (4, 3), (9, 7)])
+    def test_in_a_small_network_everybody_is_the_replica_set(self, others: int, needed: int) -> None:
+        wire = Wire(others + 1)
+        wire.join_all()
+        writer, *keepers = wire.engines.values()
+        writer.put(record(), wire.now)
+        wire.advance(1.0)
+        receipt = wire.last(writer, PutDone).receipt
+        assert (receipt.stored, receipt.needed, receipt.ok) == (others, needed, True)
+        assert {verdict.contact.key for verdict in receipt.verdicts} == {keeper.own_key for keeper in keepers}
+        assert all(keeper.held_records() == 1 for keeper in keepers)
+
+    def test_every_verdict_names_its_node_and_sequence_number(self, crowd: Wire) -> None:
+        writer, *others = crowd.engines.values()
+        one = record(seq=7)
+        writer.put(one, crowd.now)
+        crowd.advance(1.0)
+        receipt = crowd.last(writer, PutDone).receipt
+        assert (receipt.place, receipt.seq) == (one.place, 7)
+        assert receipt.stored >= 20
+        assert all((verdict.refusal, verdict.seq) == (Refusal.NONE, 7) for verdict in receipt.verdicts)
+        holders = {other.own_key for other in others if other.held_records()}
+        assert holders == {verdict.contact.key for verdict in receipt.verdicts}
+        assert receipt.stats.requests >= receipt.stored
+
+    def test_the_nearest_hold_it(self, crowd: Wire) -> None:
+        writer, *others = crowd.engines.values()
+        target = int.from_bytes(record().place, "big")
+        writer.put(record(), crowd.now)
+        crowd.advance(1.0)
+        contacts = [crowd.contact(other) for other in others]
+        nearest = sorted(contacts, key=lambda contact: contact.long_id ^ target)[:20]
+        holders = {verdict.contact for verdict in crowd.last(writer, PutDone).receipt.verdicts}
+        assert set(nearest) <= holders
+
+    def test_the_dead_are_in_the_receipt(self, crowd: Wire) -> None:
+        writer, *others = crowd.engines.values()
+        for other in others:
+            writer.ping(crowd.contact(other), crowd.now)
+        crowd.roundtrip()
+        silent = {crowd.address(other) for other in others[:3]}
+        crowd.lost = lambda datagram: datagram.target in silent
+        writer.put(record(), crowd.now)
+        crowd.advance(10.0)
+        receipt = crowd.last(writer, PutDone).receipt
+        assert receipt.ok
+        said = {verdict.contact.address: verdict.refusal for verdict in receipt.verdicts}
+        assert Refusal.TIMEOUT not in {refusal for address, refusal in said.items() if address not in silent}
+        assert all(said.get(address, Refusal.TIMEOUT) is Refusal.TIMEOUT for address in silent)
+        assert receipt.stats.failures + receipt.reasons.get("timeout", 0) >= 1
+
+    def test_refusals_are_counted_by_reason(self, crowd: Wire) -> None:
+        first, second, *_ = crowd.engines.values()
+        first.put(record(seq=2), crowd.now)
+        crowd.advance(1.0)
+        second.put(record(seq=1), crowd.now)
+        crowd.advance(1.0)
+        receipt = crowd.last(second, PutDone).receipt
+        assert not receipt.ok
+        assert receipt.reasons["older"] >= 15
+        assert {verdict.seq for verdict in receipt.verdicts if verdict.refusal is Refusal.OLDER} == {2}
+        assert crowd.events(second, PutAcknowledged) == []
+
+
+class TestAcknowledgement:
+    def test_fifteen_of_twenty_are_enough_and_the_rest_follow(self, crowd: Wire) -> None:
+        writer = next(iter(crowd.engines.values()))
+        held_back: list[Datagram] = []
+        stored = 0
+
+        def late(datagram: Datagram) -> bool:
+            # The answers of the last are kept until the test lets them through.
+            nonlocal stored
+            if datagram.target != crowd.address(writer) or datagram in held_back:
+                return False
+            stored += 1
+            if stored > 15:
+                held_back.append(datagram)
+                return True
+            return False
+
+        writer.put(record(), crowd.now, expected_seq=0)
+        while not crowd.events(writer, PutDone) and not crowd.events(writer, PutAcknowledged):
+            waiting = crowd.waiting()
+            if not waiting:
+                break
+            crowd.now += 0.02
+            if any(pending.reply is Stored for pending in pendings(writer)):
+                crowd.lost = late
+            crowd.deliver(waiting)
+        acknowledged = crowd.last(writer, PutAcknowledged).receipt
+        assert (acknowledged.stored, acknowledged.needed, acknowledged.ok) == (15, 15, True)
+        assert crowd.events(writer, PutDone) == []
+        crowd.lost = lambda datagram: False
+        crowd.deliver(held_back)
+        done = crowd.last(writer, PutDone).receipt
+        assert done.stored == 20
+        assert len(crowd.events(writer, PutAcknowledged)) == 1
+
+    def test_fourteen_of_twenty_are_not(self, crowd: Wire) -> None:
+        # A newer record of the same owner is known to six of the nodes already.
+        writer, *others = crowd.engines.values()
+        target = int.from_bytes(record().place, "big")
+        nearest = sorted(others, key=lambda other: crowd.contact(other).long_id ^ target)
+        newer = record(seq=9)
+        for other in nearest[:6]:
+            other.restore([], [(newer.raw, newer.expires)], crowd.now)
+        writer.put(record(), crowd.now, expected_seq=0)
+        crowd.advance(2.0)
+        receipt = crowd.last(writer, PutDone).receipt
+        assert (receipt.stored, receipt.needed, receipt.ok) == (14, 15, False)
+        assert receipt.reasons == {"older": 6}
+        assert crowd.events(writer, PutAcknowledged) == []
+
+
+class TestCompareAndSwap:
+    def test_the_expected_record_is_replaced(self, crowd: Wire) -> None:
+        first, second, *_ = crowd.engines.values()
+        first.put(record(seq=1), crowd.now)
+        crowd.advance(1.0)
+        second.put(record(seq=2), crowd.now, expected_seq=1)
+        crowd.advance(1.0)
+        assert crowd.last(second, PutDone).receipt.ok
+
+    def test_another_record_stays(self) -> None:
+        crowd = Wire(20)  # so that everybody is a holder
+        crowd.join_all()
+        first, second, *_ = crowd.engines.values()
+        first.put(record(seq=2), crowd.now)
+        crowd.advance(1.0)
+        second.put(record(seq=3), crowd.now, expected_seq=1)
+        crowd.advance(1.0)
+        receipt = crowd.last(second, PutDone).receipt
+        assert not receipt.ok
+        assert receipt.reasons["cas_mismatch"] >= 15
+        refusing = [verdict for verdict in receipt.verdicts if verdict.refusal is Refusal.CAS_MISMATCH]
+        assert {verdict.seq for verdict in refusing} == {2}
+
+
+class TestOnTheWay:
+    def test_nodes_surely_near_and_known_are_written_to_at_once(self, crowd: Wire) -> None:
+        writer = next(iter(crowd.engines.values()))
+        for _ in range(3):  # the size estimate and the tokens come of look-ups
+            writer.find_node(record().place, crowd.now)
+            crowd.advance(0.5)
+        before = len(crowd.carried)
+        writer.put(record(), crowd.now)
+        first = [datagram.target for datagram in crowd.waiting()]
+        assert len(first) == DhtConfig().alpha
+        assert {pending.reply for pending in pendings(writer)} == {Stored}
+        assert len(crowd.carried) == before
+
+    @pytest.mark.parametrize("nth", [1, 2, 3, 4])
+    def test_among_two_any_lost_datagram_is_made_up_for(self, nth: int) -> None:
+        wire = Wire(2)
+        wire.join_all()
+        writer, keeper = wire.engines.values()
+        seen: list[Datagram] = []
+
+        def lost(datagram: Datagram) -> bool:
+            seen.append(datagram)
+            return len(seen) == nth
+
+        wire.lost = lost
+        writer.put(record(), wire.now, expected_seq=0)  # FIND_NODE, NODES, PUT, STORED
+        wire.advance(3.0)
+        assert len(seen) == {1: 5, 2: 6, 3: 5, 4: 6}[nth]
+        receipt = wire.last(writer, PutDone).receipt
+        assert (receipt.stored, receipt.ok) == (1, True)
+        assert keeper.held_records() == 1
+
+    def test_stale_tokens_cost_a_round_trip_and_no_replica(self, crowd: Wire) -> None:
+        writer, *others = crowd.engines.values()
+        addresses = {crowd.address(other): number for number, other in enumerate(others, start=2)}
+        for address, number in addresses.items():
+            del crowd.engines[address]
+            crowd.add(number, life=1)  # all secrets are new, keys and addresses are not
+        for other in list(crowd.engines.values())[1:]:
+            other.join([crowd.contact(list(crowd.engines.values())[1])], crowd.now)
+            crowd.roundtrip()
+        writer.put(record(), crowd.now)
+        crowd.advance(3.0)
+        receipt = crowd.last(writer, PutDone).receipt
+        assert receipt.ok
+        assert "bad_token" not in receipt.reasons
+
+
+class TestRepair:
+    """Holders do what the publisher cannot any more."""
+
+    def test_when_the_publisher_is_gone_holders_replace_the_dead_among_them(self) -> None:
+        wire = Wire(30, config=DhtConfig(repair_interval=600.0))
+        wire.join_all()
+        writer, *others = wire.engines.values()
+        one = record(expires=wire.now + 40_000)
+        writer.put(one, wire.now)
+        wire.advance(1.0)
+        wire.kill(writer)
+        holders = [other for other in others if other.held_records()]
+        for dead in holders[:12]:
+            wire.kill(dead)
+        left = sum(other.held_records() for other in wire.engines.values())
+        wire.advance(3600.0)
+        alive = list(wire.engines.values())
+        assert sum(other.held_records() for other in alive) > left
+        assert sum(other.held_records() for other in alive) == len(alive)
+        assert sum(other.counters["repairs"] for other in alive) >= 1
+        assert all(event.record == one for other in alive for event in wire.events(other, RecordStored))
+
+    def test_a_record_dies_when_it_says_and_repair_does_not_keep_it(self) -> None:
+        wire = Wire(5, config=DhtConfig(repair_interval=100.0))
+        wire.join_all()
+        writer, *others = wire.engines.values()
+        writer.put(record(expires=wire.now + 1000), wire.now)
+        wire.advance(990.0)
+        assert all(other.held_records() == 1 for other in others)
+        wire.advance(20.0)
+        assert all(other.held_records() == 0 for other in others)
+
+    def test_one_of_the_holders_repairs_not_all(self) -> None:
+        wire = Wire(21, config=DhtConfig(repair_interval=1000.0))
+        wire.join_all()
+        writer = next(iter(wire.engines.values()))
+        writer.put(record(expires=wire.now + 40_000), wire.now)
+        wire.advance(4000.0)
+        repairs = sum(engine.counters["repairs"] for engine in wire.engines.values())
+        assert 2 <= repairs <= 20  # twenty holders over three intervals: sixty if nobody saw the others
+
+
+class TestLiars:
+    def test_an_unknown_status_is_a_refusal(self) -> None:
+        wire = Wire(1)
+        (writer,) = wire.engines.values()
+        liar = Stranger(wire)
+        writer.table.offer(liar.contact)
+        writer.put(record(), wire.now, expected_seq=0)
+        (walk,) = wire.waiting()
+        question = liar.open(walk.data)
+        liar.say(writer, Nodes(question.rid, b"12345678", b"", b""))
+        (written,) = pendings(writer)
+        liar.say(writer, Stored(written.rid, b"12345678", 99, 0, b"", b""))
+        receipt = wire.last(writer, PutDone).receipt
+        assert receipt.reasons == {"unknown_version": 1}
+        assert not receipt.ok
+
+    def test_stored_without_being_asked_counts_for_nothing(self) -> None:
+        wire = Wire(1)
+        (writer,) = wire.engines.values()
+        liar = Stranger(wire)
+        liar.say(writer, Stored(1, b"12345678", 0, 1, b"", b""))
+        assert writer.counters == {"reply_unasked": 1}
+        assert wire.events(writer, PutDone) == []
