@@ -6,6 +6,7 @@ What the wire fixes is in `dht.constants`.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from math import ceil
 
 from dht.errors import BadConfig
 
@@ -130,13 +131,18 @@ class DhtConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool):
+            if field.type == "bool":
                 continue
+            if field.type == "int" and type(value) is not int:
+                raise BadConfig(field.name, value, "a whole number")
             if not value > 0:
                 raise BadConfig(field.name, value, "a number above 0")
         for name, limit in (("k", 20), ("alpha", 64), ("paths", 16), ("homes", 8)):
             if getattr(self, name) > limit:
                 raise BadConfig(name, getattr(self, name), f"at most {limit}")
+        if self.max_in_flight < self.alpha:
+            # A look-up waits until there is room for α requests: it would wait for ever.
+            raise BadConfig("max_in_flight", self.max_in_flight, f"at least alpha ({self.alpha})")
         if self.write_quorum > 1:
             raise BadConfig("write_quorum", self.write_quorum, "a part of the replica set, at most 1")
         if self.min_timeout > self.max_timeout:
@@ -144,7 +150,8 @@ class DhtConfig:
 
     def acknowledgements(self, replicas: int) -> int:
         """How many of `replicas` nodes must acknowledge a put."""
-        return max(1, -int(-replicas * self.write_quorum // 1)) if replicas else 0
+        # Rounded first: 0.55 x 20 is 11, not the 11.000000000000002 of floating point, which would ask for 12.
+        return max(1, ceil(round(replicas * self.write_quorum, 9))) if replicas else 0
 
     @property
     def read_quorum(self) -> int:
