@@ -77,9 +77,13 @@ class Reachability:
 
     def force(self, mode: Mode | None) -> bool:
         """Fix the role (None: decide from evidence). Returns whether it changed."""
-        self._forced = mode
         if mode is None:
+            if self._forced is not None:
+                self.reason = "set by configuration until now; not tried from outside yet"
+            self._forced = None
             return False
+        self._forced = mode
+        self._failed_rounds = 0
         return self._become(mode, "set by configuration")
 
     def on_dial_back_round(self, reached: int, asked: int) -> bool:
