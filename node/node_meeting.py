@@ -40,6 +40,9 @@ log = logging.getLogger("rookery.meeting")
 
 T = TypeVar("T")
 
+PROBE_TIMEOUT: Final = 2.0
+"""Seconds an old link has to show life before a new one is made. UNSOURCED: several round trips round the world."""
+
 ANSWER_TIMEOUT: Final = 20.0
 """Seconds a link that a peer asked for may take to open. UNSOURCED: ICE's 15 s, and the handshakes."""
 
@@ -117,7 +120,7 @@ class Meeting:
     async def connect(self, peer: PublicKey, timeout: float) -> ConnectOutcome:
         """Return a link with `peer`: the one there is, or a new one."""
         link = self._links.get(peer)
-        if link is not None:
+        if link is not None and await self._lives(link, timeout):
             return _outcome(link, {}, reused=True)
         if self._closing:
             return ConnectOutcome(False, Reason.STOPPING, "the node is stopping")
@@ -131,6 +134,20 @@ class Meeting:
         if done:
             return dialling.result()
         return ConnectOutcome(False, Reason.TIMEOUT, f"no link after {timeout:g} s")
+
+    async def _lives(self, link: Link, timeout: float) -> bool:
+        """Whether the other end of an old link is still there: one that was killed leaves a path that ICE takes half a
+        minute to give up. A new link then takes the old one's place."""
+        heard = link.stats.messages_received
+        try:
+            async with asyncio.timeout(min(timeout, PROBE_TIMEOUT)):
+                await self._links.ping(link)
+        except TimeoutError:
+            # Behind much that waits to be sent a ping may be late; a sign of life is enough.
+            return link.stats.messages_received > heard
+        except LinkError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Give up every attempt."""
