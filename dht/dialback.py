@@ -41,37 +41,56 @@ class DialBackRound(Operation):
         self._done = done
         self._nonces: dict[bytes, bytes] = {}
         self._reached: set[bytes] = set()
+        self._awaited: set[bytes] = set()
+        """Whose pong or probe may still come."""
         self.ends = now + ROUND_SECONDS
 
     def start(self, contacts: list[Contact], now: float) -> None:
         """Ask up to five contacts of different networks."""
         order = list(contacts)
         self._rng.shuffle(order)
-        for contact in diverse(order, VOTERS, 1):
+        chosen = diverse(order, VOTERS, 1)
+        self._awaited.update(contact.key for contact in chosen)
+        for contact in chosen:
             self.context.request(contact, self, Ping, (), now)
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
         """A vote came (the engine counts it): ask for the probe. Or the probe is on its way."""
+        key = pending.contact.key
+        if self.ended:
+            return
         if isinstance(message, Pong) and self._dial:
-            self._nonces[pending.contact.key] = self._rng.randbytes(8)
-            self.context.request(pending.contact, self, DialBack, (self._nonces[pending.contact.key],), now)
+            self._nonces[key] = self._rng.randbytes(8)
+            self.context.request(pending.contact, self, DialBack, (self._nonces[key],), now)
+        elif isinstance(message, Pong):
+            self._settle(key, now)
         elif isinstance(message, Dialed) and message.status != Refusal.NONE:
-            self._nonces.pop(pending.contact.key, None)
+            self._nonces.pop(key, None)
+            self._settle(key, now)
+
+    def on_failure(self, pending: Pending, now: float) -> None:
+        """No vote and no probe from there. Where only DIALED is missing, the probe may still come."""
+        if pending.contact.key not in self._nonces:
+            self._settle(pending.contact.key, now)
 
     def on_probe(self, key: bytes, nonce: bytes, now: float) -> bool:
         """A PROBE came in from the node `key`. Returns whether it was asked for."""
         if self.ended or self._nonces.get(key) != nonce:
             return False
         self._reached.add(key)
-        if len(self._reached) == len(self._nonces):
-            self.finish(now)
+        self._settle(key, now)
         return True
 
     def finish(self, now: float) -> None:
-        """The time is up, or all have got through."""
+        """The time is up, or there is nobody left to hear of."""
         if not self.ended:
             self.ended = True
             self._done(len(self._reached), len(self._nonces), now)
+
+    def _settle(self, key: bytes, now: float) -> None:
+        self._awaited.discard(key)
+        if not self._awaited:
+            self.finish(now)
 
 
 class DialBackAnswers:
