@@ -79,6 +79,7 @@ class Maintenance:
         self._store = store
         self._rng = rng
         self._asked_back = RateLimiter(config.verify_rate, config.verify_rate * 2)
+        self._asked_each = RateLimiter(1 / HINT_INTERVAL, 1.0)
         self._hints_out = RateLimiter(1 / HINT_INTERVAL, 1.0)
         self._hints_in = RateLimiter(1 / HINT_INTERVAL, 1.0)
         self._retries: list[tuple[float, Contact]] = []
@@ -111,7 +112,8 @@ class Maintenance:
 
     def on_asked_by(self, contact: Contact, now: float) -> None:
         """A server asked us something and would fit into the table: ask it back, if it is not too often."""
-        if self._asked_back.allow("all", now):
+        # Each rarely: who asks much and answers nothing would be sent a padded question for every one of its own.
+        if self._asked_each.allow(contact.key, now) and self._asked_back.allow("all", now):
             self.check(contact, now)
 
     def on_answer(self, contact: Contact, now: float) -> None:
