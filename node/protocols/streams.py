@@ -327,8 +327,9 @@ class StreamMux:
 
     def _return_credit(self, stream: StreamState, size: int) -> None:
         stream.to_return += size
-        # Half a window at a time: a frame for each read would cost more than it brings.
-        if stream.to_return * 2 >= self._config.stream_window and not stream.fin_received:
+        # A quarter of a window at a time: a frame for each read would cost more than it brings, and half would let a
+        # sender far away run dry.
+        if stream.to_return * 4 >= self._config.stream_window and not stream.fin_received:
             self._grant(stream.number, stream.to_return)
             stream.receive_credit += stream.to_return
             stream.to_return = 0
@@ -336,7 +337,7 @@ class StreamMux:
 
     def _return_connection_credit(self, size: int) -> None:
         self._to_return += size
-        if self._to_return * 2 >= self._config.connection_window:
+        if self._to_return * 4 >= self._config.connection_window:
             self._grant(0, self._to_return)
             self._receive_credit += self._to_return
             self._to_return = 0
