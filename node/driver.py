@@ -62,10 +62,8 @@ class Datagrams(Protocol):
     """What carries an engine's datagrams: one port, on IPv4, IPv6, or both."""
 
     counters: Counter[str]
-
-    @property
-    def addresses(self) -> list[Address]:
-        """Where it is bound, IPv4 first."""
+    addresses: list[Address]
+    """Where it is bound, IPv4 first; known after `close`, too."""
 
     @property
     def port(self) -> int:

@@ -171,7 +171,8 @@ class Node:
     async def wait_joined(self, timeout: float | None = None) -> bool:
         """Wait until other nodes are known; false when that did not happen in time."""
         try:
-            await asyncio.wait_for(self._joining.joined.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._joining.joined.wait()
         except TimeoutError:
             return False
         return True
@@ -232,7 +233,8 @@ class Node:
         if not outcome.connected:
             return LinkPing(False, outcome.reason, outcome.detail, phases=outcome.phases)
         try:
-            rtt = await asyncio.wait_for(self._links.ping(outcome.link), PING_TIMEOUT)
+            async with asyncio.timeout(PING_TIMEOUT):
+                rtt = await self._links.ping(outcome.link)
         except TimeoutError:
             return LinkPing(False, Reason.TIMEOUT, f"no answer over the link in {PING_TIMEOUT:g} s")
         except LinkError as error:
@@ -303,6 +305,7 @@ class Node:
             interval=config.republish_interval,
             ttl=config.record_ttl,
             capabilities=Capability.WEBRTC | Capability.FILES,
+            bound=None if config.listen in {"0.0.0.0", "::"} else self._datagrams.addresses[0],
         )
         self._publishing.restore(snapshot)
         self._lookups = Lookups(driver)

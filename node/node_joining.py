@@ -96,7 +96,8 @@ class Joining:
             self._events.add(Alone(self._driver.now(), tried, wait))
             # Somebody may find us first: then there is no need to wait.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._found.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._found.wait()
                 await asyncio.sleep(SETTLE)
             pause = min(pause * 2, LONGEST_PAUSE)
         now = self._driver.now()
@@ -166,9 +167,8 @@ async def _resolved(named: Sequence[tuple[bytes, tuple[str, int]]]) -> list[Cont
     async def resolve(key: bytes, host: str, port: int) -> list[Contact]:
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError, TimeoutError):
-            found = await asyncio.wait_for(
-                loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP), NAMES_TIMEOUT
-            )
+            async with asyncio.timeout(NAMES_TIMEOUT):
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP)
             return [Contact(key, (str(entry[4][0]), port)) for entry in found if "%" not in str(entry[4][0])]
         return []
 

@@ -131,6 +131,8 @@ class Meeting:
             dialling.add_done_callback(lambda task: self._on_dialled(peer, task))
         # Others may wait for the same attempt: a caller who gives up does not end it for them.
         done, _ = await asyncio.wait([dialling], timeout=timeout)
+        if dialling.cancelled():
+            return ConnectOutcome(False, Reason.STOPPING, "the node is stopping")
         if done:
             return dialling.result()
         return ConnectOutcome(False, Reason.TIMEOUT, f"no link after {timeout:g} s")

@@ -12,7 +12,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import Final
 
-from dht.contact import Contact
+from dht.contact import Address, Contact
 from dht.engine import DhtEngine
 from dht.events import (
     AddressChanged,
@@ -78,7 +78,9 @@ class Publishing:
         interval: float,
         ttl: float,
         capabilities: Capability,
+        bound: Address | None = None,
     ) -> None:
+        """`bound`: where this node listens, when that is one address rather than all of a machine's."""
         self._identity = identity
         self._driver = driver
         self._storage = storage
@@ -86,6 +88,7 @@ class Publishing:
         self._interval = interval
         self._ttl = ttl
         self._capabilities = capabilities
+        self._bound = bound
         self._started = int(driver.now())
         self._changed = asyncio.Event()
         self._own: dict[bytes, OwnRecord] = {}
@@ -129,7 +132,8 @@ class Publishing:
         while True:
             wait = None if due is None else max(0.0, due - self._driver.now())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
             await self._rest()
             record = self.current()
             if not record.ways:
@@ -150,8 +154,10 @@ class Publishing:
         capabilities = self._capabilities
         if engine.mode is Mode.SERVER:
             capabilities |= Capability.SERVER
-            if engine.public_address is not None:
-                direct = (Contact(engine.own_key, engine.public_address),)
+            # A server that listens at one address has been told it; else the others have to tell it theirs.
+            address = engine.public_address or self._bound
+            if address is not None:
+                direct = (Contact(engine.own_key, address),)
         homes = tuple(home for home in engine.homes() if not direct or not _private_beside(home, direct[0]))
         said = PeerRecord(
             direct=direct,
@@ -170,7 +176,8 @@ class Publishing:
         while True:
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), REST)
+                async with asyncio.timeout(REST):
+                    await self._changed.wait()
                 continue
             return
 
@@ -204,7 +211,8 @@ class Publishing:
             due = min((row.republish_at for row in self._own.values()), default=None)
             wait = None if due is None else max(0.0, due - self._driver.now())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._own_changed.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._own_changed.wait()
                 continue
             now = self._driver.now()
             ok = True

@@ -48,6 +48,8 @@ class UdpSockets:
         self._v4 = next((s for s in sockets if s.family == socket.AF_INET), None)
         self._v6 = next((s for s in sockets if s.family == socket.AF_INET6), None)
         self._sockets = sockets
+        self.addresses: list[Address] = [s.getsockname()[:2] for s in sockets]
+        """Where it is bound, IPv4 first; known after `close`, too."""
         self._waiting: dict[int, deque[tuple[bytes, Address]]] = {s.fileno(): deque() for s in sockets}
         self._probes: dict[socket.AddressFamily, socket.socket] = {}
         self._closed = False
@@ -73,14 +75,9 @@ class UdpSockets:
         raise LocalError("found no UDP port that is free on IPv4 and IPv6: set a fixed one, or listen on one address")
 
     @property
-    def addresses(self) -> list[Address]:
-        """Where it is bound, IPv4 first."""
-        return [s.getsockname()[:2] for s in self._sockets]
-
-    @property
     def port(self) -> int:
         """The port, the same for both families."""
-        return int(self._sockets[0].getsockname()[1])
+        return self.addresses[0][1]
 
     @property
     def receive_buffer(self) -> int:

@@ -22,6 +22,8 @@ class TransportSockets:
     def __init__(self, transports: dict[bool, asyncio.DatagramTransport], protocols: list[_Receiver]) -> None:
         self._transports = transports
         self._protocols = protocols
+        self.addresses: list[Address] = [transport.get_extra_info("sockname")[:2] for transport in transports.values()]
+        """Where it is bound, IPv4 first; known after `close`, too."""
         self._probes: dict[bool, asyncio.DatagramTransport] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.counters: Counter[str] = Counter()
@@ -43,14 +45,9 @@ class TransportSockets:
         return cls(transports, protocols)
 
     @property
-    def addresses(self) -> list[Address]:
-        """Where it is bound, IPv4 first."""
-        return [transport.get_extra_info("sockname")[:2] for transport in self._transports.values()]
-
-    @property
     def port(self) -> int:
         """The port, the same for both families."""
-        return int(self.addresses[0][1])
+        return self.addresses[0][1]
 
     def attach(self, receive: Callable[[Batch], object]) -> None:
         """Call `receive(batch)` whenever datagrams have come in."""

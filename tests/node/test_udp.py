@@ -165,6 +165,9 @@ class FullSocket:
     def close(self):
         self.real.close()
 
+    def getsockname(self):
+        return LOCAL, 9
+
     def sendto(self, data, addr):
         if self.full:
             raise BlockingIOError
