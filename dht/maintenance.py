@@ -119,7 +119,11 @@ class Maintenance:
     def on_answer(self, contact: Contact, now: float) -> None:
         """A server answered us: it belongs into the table."""
         self._lost.pop(contact.key, None)
-        outcome = self._context.table.offer(contact)
+        table = self._context.table
+        before = table.get(contact.key)
+        outcome = table.offer(contact)
+        if before is not None and before != contact:
+            self._context.emit(ContactRemoved(before))
         if outcome is Offer.ADDED:
             self._context.emit(ContactAdded(contact))
         elif outcome is Offer.FULL:
@@ -131,8 +135,11 @@ class Maintenance:
         if contact not in table:
             return
         peer = self._context.requests.peer(contact.key)
-        if (peer.failures if peer is not None else 1) < self._config.max_failures:
-            if contact.key not in table.suspects:
+        suspect = contact.key in table.suspects
+        # Of a peer forgotten meanwhile only this is known: a suspect has left a request unanswered before.
+        lost = peer.failures >= self._config.max_failures if peer is not None else suspect
+        if not lost:
+            if not suspect:
                 table.suspects.add(contact.key)
                 self._retries.append((now + RETRY_AFTER, contact))
             return
