@@ -25,6 +25,9 @@ CLOCK_JUMP: Final = 30.0
 """Seconds the system clock must be ahead of ours before we follow it: a machine slept, or its clock was set.
 UNSOURCED: far above what a clock drifts (50 ppm is 4 s a day), far below what records care about."""
 
+TIMER_RESOLUTION: Final = 0.002
+"""Seconds a loop may call early and still mean it: uvloop counts in milliseconds, and rounds."""
+
 FAILURE_PAUSE: Final = 1.0
 """Seconds until the timer may fire again after it raised, so that a fault does not eat the machine. UNSOURCED"""
 
@@ -101,7 +104,10 @@ class Driver(Generic[E]):
         as in a simulation."""
         self._loop = asyncio.get_running_loop()
         self._wall = wall
-        self._offset = 0.0 if wall is None else wall() - self._loop.time()
+        # Not the loop's clock where there is a real one: uvloop's stands still within a turn and ticks in milliseconds.
+        self._clock = self._loop.time if wall is None else time.monotonic
+        self._offset = 0.0 if wall is None else wall() - self._clock()
+        self._floor = 0.0
         self._send = send
         self._timer: asyncio.TimerHandle | None = None
         self._armed = float("inf")
@@ -118,8 +124,9 @@ class Driver(Generic[E]):
         self._drain()
 
     def now(self) -> float:
-        """Unix seconds: the start plus what the loop's clock has advanced since."""
-        return self._loop.time() + self._offset
+        """Unix seconds: the start plus what a clock that never goes back has advanced since."""
+        now = self._clock() + self._offset
+        return now if now > self._floor else self._floor
 
     def receive(self, batch: Iterable[tuple[bytes, Address]]) -> None:
         """Take in what arrived together, then drain once."""
@@ -211,14 +218,16 @@ class Driver(Generic[E]):
         if self._timer is not None:
             self._timer.cancel()
         self._armed = max(deadline, self._not_before)
-        self._timer = self._loop.call_at(self._armed - self._offset, self._timer_fired)
+        self._timer = self._loop.call_later(self._armed - self.now(), self._timer_fired)
 
     def _timer_fired(self) -> None:
         armed, self._timer, self._armed = self._armed, None, float("inf")
         self.counters["timers"] += 1
         self._follow_clock()
-        # asyncio may call early by its clock's resolution, and the sum may be rounded: it is due all the same.
-        now = max(self.now(), armed)
+        # Loops call early by their clock's resolution, and sums are rounded: it is due all the same.
+        if armed - self.now() < TIMER_RESOLUTION:
+            self._floor = max(self._floor, armed)
+        now = self.now()
         try:
             deadline = self.engine.next_timer()
             if deadline is not None and deadline <= now:
