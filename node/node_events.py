@@ -141,11 +141,11 @@ class PublishFailed(NodeEvent):
     @property
     def text(self) -> str:
         """One sentence for people."""
-        why = ", ".join(f"{count} {reason}" for reason, count in self.reasons.items()) or "nobody was there to ask"
-        return (
-            f"the {self.what} record was stored by {self.stored} nodes, {self.needed} are needed ({why}); "
-            f"next try in {self.retry_in:.0f} s"
-        )
+        why = ", ".join(f"{count} {reason}" for reason, count in self.reasons.items())
+        said = f"was stored by {self.stored} nodes, {self.needed} are needed ({why})"
+        if not self.needed:
+            said = "was not stored: nobody was there to ask"
+        return f"the {self.what} record {said}; next try in {self.retry_in:.0f} s"
 
     @property
     def level(self) -> str:

@@ -38,6 +38,10 @@ again is back within a minute."""
 LIST_PAUSE: Final = 60.0
 """Seconds between two askings of the signed lists' sources, whatever the pauses are. UNSOURCED: spares web servers."""
 
+SECOND_LOOKS: Final = (1.0, 2.0, 4.0, 8.0)
+"""Seconds between further walks after a join, each done only while contacts were added. UNSOURCED: a demo or a test
+network of some dozen nodes starts within these, and in a network that stands the walk finds nothing new."""
+
 WATCH: Final = 15.0
 """Seconds between looks whether we are alone again: the engine's own tick of upkeep."""
 
@@ -79,6 +83,7 @@ class Joining:
         """Join, and join again whenever we find ourselves alone. Ends only by being cancelled."""
         while True:
             await self._join()
+            await self._look_again()
             while self._driver.engine.contacts():
                 await asyncio.sleep(WATCH)
             self.joined.clear()
@@ -103,6 +108,16 @@ class Joining:
         now = self._driver.now()
         self.joined.set()
         self._events.add(Joined(now, contacts, now - started))
+
+    async def _look_again(self) -> None:
+        """Walk again while the network grows: nodes that start together see little of each other at first, and home
+        nodes found among three are not those found among thirty."""
+        known = 0
+        for pause in SECOND_LOOKS:
+            await asyncio.sleep(pause)
+            before, known = known, len(self._driver.engine.contacts())
+            if known and known != before:
+                await self._walk([])
 
     async def _attempt(self) -> int:
         """One try: what we know first, then the lists. Returns how many contacts we have."""

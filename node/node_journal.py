@@ -30,8 +30,8 @@ CONTACTS_RESTORED: Final = 200
 SAVE_INTERVAL: Final = 600.0
 """Seconds between notes of which contacts are alive. UNSOURCED: what a kill -9 loses is ten minutes of "last seen"."""
 
-POLL: Final = 1.0
-"""Seconds between looks at what happened to the storage by itself. UNSOURCED"""
+POLL: Final = 15.0
+"""Seconds between looks at what happened to the storage by itself, as often as the engine's own upkeep."""
 
 
 class Journal:

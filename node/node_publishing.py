@@ -18,6 +18,7 @@ from dht.events import (
     AddressChanged,
     GetDone,
     HomesChanged,
+    JoinDone,
     Mode,
     ModeChanged,
     PutAcknowledged,
@@ -97,7 +98,7 @@ class Publishing:
         self._said: PeerRecord | None = None
         self.published: PublishedRecord | None = None
         """Our peer record as it was stored last; None before the first time."""
-        for kind in (HomesChanged, AddressChanged, ModeChanged):
+        for kind in (HomesChanged, AddressChanged, ModeChanged, JoinDone):
             driver.subscribe(kind, lambda _: self._changed.set())
         driver.subscribe(PutDone, self._on_put_done)
 
@@ -136,8 +137,8 @@ class Publishing:
                     await self._changed.wait()
             await self._rest()
             record = self.current()
-            if not record.ways:
-                due = None  # Nothing to say to whoever looks for us; a change will come.
+            if not record.ways or not self._driver.engine.contacts():
+                due = None  # Nothing to say, or nobody to say it to; a change will come.
                 continue
             if record is self._said and due is not None and self._driver.now() < due:
                 continue

@@ -1,0 +1,214 @@
+"""Whole nodes on the simulated network: what takes hours, and what takes a network that fails."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from dht.config import DhtConfig
+from dht.identity import IdentityKey, PublicKey
+from dht.records import Kind, sign_record
+from node.node_events import Alone, PublishFailed
+from node.node_joining import LONGEST_PAUSE
+from node.node_results import Reason
+from simulations.events import EventQueue
+from simulations.latency import Constant
+from simulations.loop import run as run_virtually
+from simulations.network import Network
+from simulations.randomness import Streams
+from tests.node.node_network import VirtualNetwork, found, kinds, until
+
+HOUR = 3600.0
+STRANGER = IdentityKey.from_seed(b"s" * 32).public
+
+
+@pytest.fixture
+def virtually(tmp_path):
+    """Run a scenario with its own network; time jumps."""
+
+    def run(scenario: Callable[[VirtualNetwork, Network], Awaitable[None]]) -> None:
+        simulated = Network(EventQueue(), Streams(1), latency=Constant(0.02))
+
+        async def main() -> None:
+            async with AsyncExitStack() as stack:
+                await scenario(VirtualNetwork(tmp_path, stack), simulated)
+
+        run_virtually(main(), simulated)
+
+    return run
+
+
+async def meet_in_time(by, peer):
+    await found(by, peer, 60)
+    return await by.connect(peer.identity)
+
+
+def test_records_are_published_again_with_higher_numbers_and_live_on(virtually):
+    async def scenario(net, simulated):
+        one = await net.start("one", listen="10.0.0.1", republish_interval=HOUR, record_ttl=3 * HOUR)
+        others = [await net.start(f"n{i}", listen=f"10.0.1.{i}") for i in range(1, 4)]
+        assert await one.wait_joined(30)
+        await one.put(b"value", salt=b"s")
+        await until(lambda: one.status().published is not None, "publishing", 60)
+        first = one.status().published
+        written = (await others[0].get(owner=one.identity, salt=b"s")).records[0]
+        await asyncio.sleep(3 * HOUR)
+        again = one.status().published
+        assert again.seq > first.seq and again.age <= HOUR
+        read = await others[0].get(owner=one.identity, salt=b"s")
+        assert read.found and read.records[0].seq > written.seq and read.records[0].payload == b"value"
+        assert (await others[1].find(one.identity)).found
+        assert kinds(one).count("Published") >= 6
+
+    virtually(scenario)
+
+
+def test_a_value_that_another_device_replaced_is_left_alone(virtually):
+    async def scenario(net, simulated):
+        one = await net.start("one", listen="10.0.0.1", republish_interval=HOUR, record_ttl=3 * HOUR)
+        others = [await net.start(f"n{i}", listen=f"10.0.1.{i}") for i in range(1, 4)]
+        assert await one.wait_joined(30)
+        mine = await one.put(b"mine", salt=b"s")
+        now = one._driver.now()
+        newer = sign_record(
+            one._identity, Kind.MUTABLE, b"by my phone", seq=mine.seq + 10**9, expires=now + 40 * HOUR, salt=b"s"
+        )
+        done = await others[0]._driver.run(lambda engine, now: engine.put(newer, now))
+        assert done.receipt.stored
+        await asyncio.sleep(2 * HOUR)
+        read = await others[1].get(owner=one.identity, salt=b"s")
+        assert read.records[0].payload == b"by my phone"
+        assert not net.rows["one"].own
+
+    virtually(scenario)
+
+
+def test_an_apps_records_are_published_again_after_a_restart(virtually):
+    async def scenario(net, simulated):
+        others = [await net.start(f"n{i}", listen=f"10.0.1.{i}") for i in range(1, 4)]
+        one = await net.start("one", listen="10.0.0.1", republish_interval=HOUR, record_ttl=2 * HOUR)
+        assert await one.wait_joined(30)
+        receipt = await one.put(b"value", salt=b"s")
+        for_ever = await one.put(b"immutable")
+        await one.__aexit__(None, None, None)
+        await asyncio.sleep(3 * HOUR)
+        assert not (await others[0].get(owner=one.identity, salt=b"s")).found  # It has expired.
+        again = await net.start("one", listen="10.0.0.1", republish_interval=HOUR, record_ttl=2 * HOUR)
+        assert await again.wait_joined(30)
+        await asyncio.sleep(600)
+        read = await others[0].get(owner=one.identity, salt=b"s")
+        assert read.found and read.records[0].seq > receipt.seq
+        assert (await others[0].get(place=for_ever.place)).found
+
+    virtually(scenario)
+
+
+def test_a_record_that_too_few_took_is_tried_again_soon(virtually):
+    async def scenario(net, simulated):
+        one = await net.start("one", listen="10.0.0.1")
+        receipt = await one.put(b"value", salt=b"s")
+        assert not receipt.ok and receipt.stored == 0
+        await asyncio.sleep(20)
+        others = [await net.start(f"n{i}", listen=f"10.0.1.{i}") for i in range(1, 4)]
+        assert await one.wait_joined(30)
+        await asyncio.sleep(400)
+        assert (await others[0].get(owner=one.identity, salt=b"s")).found
+        failed = next(event for event in one.recent_events() if isinstance(event, PublishFailed))
+        assert failed.what == "mutable" and "nobody was there to ask" in failed.text and failed.level == "warning"
+
+    virtually(scenario)
+
+
+def test_a_node_alone_tries_again_with_growing_pauses_and_is_found_by_others(virtually):
+    async def scenario(net, simulated):
+        first = await net.start("first", listen="10.0.0.1")
+        contact = first.status().contact
+        await first.__aexit__(None, None, None)
+        net.nodes.clear()
+        lonely = await net.start("lonely", listen="10.0.0.2", contacts=(contact,))
+        assert not await lonely.wait_joined(600)
+        pauses = [event.retry_in for event in lonely.recent_events() if isinstance(event, Alone)]
+        assert len(pauses) > 10 and pauses[0] < 1.5 and max(pauses) <= LONGEST_PAUSE * 1.2
+        assert all(event.tried == 1 for event in lonely.recent_events() if isinstance(event, Alone))
+        other = await net.start("other", listen="10.0.0.3", contacts=(lonely.status().contact,))
+        assert await other.wait_joined(5)
+        assert await lonely.wait_joined(5)
+
+    virtually(scenario)
+
+
+def test_a_node_cut_off_comes_back_by_itself(virtually):
+    async def scenario(net, simulated):
+        others = [await net.start(f"n{i}", listen=f"10.0.1.{i}") for i in range(1, 4)]
+        one = await net.start("one", listen="10.0.0.1")
+        assert await one.wait_joined(30)
+        simulated.take_down("10.0.0.1")
+        await asyncio.sleep(2 * HOUR)
+        assert not one.contacts() and not one.status().joined
+        simulated.wake("10.0.0.1")
+        assert await one.wait_joined(2 * LONGEST_PAUSE)
+        assert (await meet_in_time(others[0], one)).connected
+
+    virtually(scenario)
+
+
+def test_home_nodes_that_die_are_replaced_and_the_record_says_so(virtually):
+    async def scenario(net, simulated):
+        servers = [await net.start(f"n{i}", listen=f"10.0.1.{i}") for i in range(1, 9)]
+        peer = await net.start("peer", listen="10.0.0.1", mode="client")
+        caller = await net.start("caller", listen="10.0.0.2", mode="client")
+        await asyncio.sleep(20)
+        before = await caller.find(peer.identity)
+        assert len(before.homes) == 3
+        for home in before.homes[:2]:
+            simulated.take_down(home.ip)
+        # One home node is left: a call gets through at once.
+        assert (await caller.connect(peer.identity)).connected
+        await asyncio.sleep(300)
+        after = await caller.find(peer.identity)
+        assert len(after.homes) == 3 and not {*before.homes[:2]} & {*after.homes}
+        assert after.seq > before.seq
+        assert len(servers) == 8
+
+    virtually(scenario)
+
+
+def test_a_peer_that_went_away_is_reported_as_offline(virtually):
+    async def scenario(net, simulated):
+        [await net.start(f"n{i}", listen=f"10.0.1.{i}") for i in range(1, 5)]
+        peer = await net.start("peer", listen="10.0.0.1", mode="client")
+        caller = await net.start("caller", listen="10.0.0.2", mode="client")
+        await found(caller, peer, 60)
+        simulated.take_down("10.0.0.1")
+        soon = await caller.connect(peer.identity)
+        assert soon.reason is Reason.UNREACHED, soon
+        await asyncio.sleep(300)
+        later = await caller.connect(peer.identity)
+        assert later.reason is Reason.NOT_REGISTERED, later
+        assert "offline" in later.detail
+
+    virtually(scenario)
+
+
+def test_a_peer_whose_record_says_nothing_known_is_a_bad_record(virtually):
+    async def scenario(net, simulated):
+        one, other = [await net.start(f"n{i}", listen=f"10.0.1.{i}") for i in (1, 2)]
+        await net.start("n3", listen="10.0.1.3")
+        assert await one.wait_joined(30) and await other.wait_joined(30)
+        key = IdentityKey.from_seed(b"f" * 32)
+        record = sign_record(key, Kind.PEER, b"\x91\x09", seq=1, expires=one._driver.now() + HOUR)
+        await one._driver.run(lambda engine, now: engine.put(record, now))
+        found_it = await other.find(PublicKey(key.public.raw))
+        assert found_it.reason is Reason.BAD_RECORD and "version 9" in found_it.detail
+
+    virtually(scenario)
+
+
+def test_the_parts_of_a_node_may_be_given(virtually):
+    async def scenario(net, simulated):
+        one = await net.start("one", listen="10.0.0.1", parts={"dht": DhtConfig(homes=1)})
+        assert one._driver.engine.config.homes == 1
+        assert (await one.find(STRANGER)).reason is Reason.NOT_JOINED
+
+    virtually(scenario)
