@@ -84,9 +84,13 @@ class Dispatch:
         if reply is not None and not self._exchange.reply(asking, reply):
             self._context.count("reply_over_request")
         # Asked back only at a proven address: else a forged one could be sent more than it sent.
-        if asking.proven and server and request.server and self._context.table.get(key) is None:
+        if asking.proven and server and request.server:
+            known = self._context.table.get(key)
+            if known is not None and known.address == address:
+                return
             contact = _contact_of(key, address)
-            if contact is not None and self._context.table.has_room(contact):
+            # One we know has moved: its old address would be handed on until it is found silent there.
+            if contact is not None and (known is not None or self._context.table.has_room(contact)):
                 self._maintenance.on_asked_by(contact, now)
 
     def _on_reply(self, message: Message, key: bytes, address: Address, now: float) -> None:
