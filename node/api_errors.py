@@ -21,7 +21,6 @@ HINTS: Final = {
     "peer-unreached": "try again when it is online",
     "no-answer": "try again; `rookery log` of the peer tells more",
     "not-stored": "`--receipt` shows what each node said",
-
     "bad-peer-id": "the other side's `rookery id` prints it; copy it whole",
     "bad-config": "`rookery config sample` shows every setting with its range, `rookery config show` what is in force",
     "not-found": "the peer may be offline, or in another network; `rookery find --trace PEER` shows who was asked",
@@ -93,14 +92,14 @@ def _rookery_kind(error: RookeryError) -> tuple[str, str]:
 
 def _parted(message: str, hint: str) -> tuple[str, str]:
     """Message and hint, each said once: some exceptions end their text with the remedy."""
-    if hint and message.endswith(hint):
-        return message.removesuffix(hint).rstrip(" ;:,."), hint
+    if hint and message.lower().endswith(hint.lower()):
+        return message[: -len(hint)].rstrip(" ;:,."), hint
     return message, hint
 
 
 def _hint(error: BaseException, kind: str) -> str:
     hint = getattr(error, "remedy", None) or getattr(error, "hint", None)
-    return hint if isinstance(hint, str) and hint else HINTS.get(kind, "")
+    return hint[:1].lower() + hint[1:] if isinstance(hint, str) and hint else HINTS.get(kind, "")
 
 
 def _os_sentence(error: OSError) -> str:

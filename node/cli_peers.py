@@ -68,7 +68,7 @@ def find(
         if document["found"]:
             render.fields(known(document), skip=("found", "trace", "stats", "ways"))
         if trace:
-            render.table(document.get("trace", []), TRACE_COLUMNS, empty="nobody was asked")
+            render.table(document.get("trace", []), TRACE_COLUMNS, empty="the node kept no trace of who was asked")
     if not document["found"]:
         failed(document["reason"], sentence(document))
 

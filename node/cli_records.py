@@ -22,6 +22,9 @@ Document = dict[str, Any]
 MAX_VALUE: Final = 1 << 16
 """Bytes read of a value; a record holds under a thousand, and the node says exactly how many fit."""
 
+VERDICTS: Final = {"none": "stored", "timeout": "no answer"}
+"""Verdicts whose name says too little to people."""
+
 VERDICT_COLUMNS: Final = {"contact": "node", "refusal": "verdict", "seq": "holds seq"}
 
 Salt = Annotated[str | None, typer.Option("--salt", "-s", help="Name of the record under its owner's key.")]
@@ -173,7 +176,8 @@ def show_receipt(document: Document, *, every: bool) -> None:
     render.fields({name: value for name, value in summary.items() if value not in (None, {})})
     if every:
         render.screen().print()
-        render.table(document["verdicts"], VERDICT_COLUMNS, empty="no node was asked")
+        rows = [{**each, "refusal": VERDICTS.get(each["refusal"], each["refusal"])} for each in document["verdicts"]]
+        render.table(rows, VERDICT_COLUMNS, empty="no node was asked")
 
 
 def encoded(value: bytes) -> str:

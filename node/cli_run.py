@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
@@ -138,9 +139,11 @@ async def api_server(node: Any, config: NodeConfig) -> AsyncIterator[tuple[Any, 
     api = Api(node)
     server = ApiServer(api, release=release())
     try:
-        path = config.api or socket_path(config.data_dir)
-        await server.listen_unix(path)
-        where = {"api": str(path)}
+        where = {}
+        if hasattr(socket, "AF_UNIX"):  # Windows: Python has none there, so api_http is the only way.
+            path = config.api or socket_path(config.data_dir)
+            await server.listen_unix(path)
+            where["api"] = str(path)
         if config.api_http is not None:
             host, port = config.api_http
             token = make_token(config.data_dir / TOKEN_NAME)

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from node.cli_exit import INTERRUPTED, Terminated
@@ -135,7 +135,7 @@ async def short_lived(config: NodeConfig) -> AsyncIterator[Session]:
     async with AsyncExitStack() as stack:
         with waiting("no node runs here: starting one for this command"):
             node = await stack.enter_async_context(node_for(as_client(config)))
-            joined = await node.wait_joined(JOIN_TIMEOUT)
+            joined = await joined_or_alone(node)
         told = warn(node, set())
         if not joined and not told:
             print("warning: no other node was found so far", file=sys.stderr)
@@ -145,10 +145,37 @@ async def short_lived(config: NodeConfig) -> AsyncIterator[Session]:
             warn(node, told, only=ClockWrong)
 
 
+async def joined_or_alone(node: Node) -> bool:
+    """Wait until the node found others, or until it knows that nobody is there: no contact, or none that answers."""
+    import asyncio
+
+    from node.node_events import Alone
+
+    async def alone() -> None:
+        async with aclosing(node.events()) as events:
+            if any(isinstance(event, Alone) for event in node.recent_events()):
+                return
+            async for event in events:
+                if isinstance(event, Alone):
+                    return
+
+    waiters = [asyncio.ensure_future(node.wait_joined(JOIN_TIMEOUT)), asyncio.ensure_future(alone())]
+    try:
+        await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiter in waiters:
+            waiter.cancel()
+        results = await asyncio.gather(*waiters, return_exceptions=True)
+    return results[0] is True
+
+
 def warn(node: Node, told: set[str], only: type | None = None) -> set[str]:
     """Say what went wrong with the node itself (its list, its journal, its clock); returns what was said so far."""
+    from node.node_events import Alone
+
     for event in node.recent_events():
-        if event.level in ("warning", "error") and (only is None or isinstance(event, only)) and event.text not in told:
+        grave = event.level in ("warning", "error") or isinstance(event, Alone)
+        if grave and (only is None or isinstance(event, only)) and event.text not in told:
             told.add(event.text)
             print(f"warning: {event.text}", file=sys.stderr)
     return told
