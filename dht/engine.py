@@ -239,7 +239,9 @@ class DhtEngine:
             _check_place(reply)
             self._inbox.expect(reply, now)
         operation = SignalOperation(self, self._new_op(), recipient, reply, blob)
-        operation.start(homes, now)
+        # Where we are a home node ourselves, the peer it leads to is asked straight away.
+        ways = [home if home.key != self.own_key else self._inbox.registered(recipient, now) for home in homes]
+        operation.start([way for way in ways if way is not None], now)
         return operation.op
 
     def serve_identity(self, identity: IdentityKey, now: float) -> None:

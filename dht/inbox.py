@@ -45,6 +45,10 @@ class Inbox:
         """Forwarding entries held for others."""
         return len(self._forwarding)
 
+    def registered(self, recipient: bytes, now: float) -> Contact | None:
+        """Who is registered here as `recipient`."""
+        return self._forwarding.find(recipient, now)
+
     def serve(self, identity: IdentityKey) -> None:
         """Take signals for this identity."""
         self._identities.add(peer_place(identity.public))

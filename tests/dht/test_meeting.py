@@ -139,6 +139,22 @@ class TestSignals:
         assert met.signal().refusal is Refusal.NONE
         assert len(lost) == 3
 
+    def test_a_home_node_itself_reaches_the_peer(self) -> None:
+        wire = Wire(1)
+        (home,) = wire.engines.values()
+        bob = wire.add(50, mode=Mode.CLIENT)
+        wire.join_all()
+        bob.serve_identity(BOB, wire.now)
+        wire.advance(5.0)
+        assert bob.homes() == (wire.contact(home),)
+        home.signal(BOBS_PLACE, b"offer", bob.homes(), wire.now, reply=HANDLE)
+        wire.advance(1.0)
+        assert wire.last(home, SignalDone).refusal is Refusal.NONE
+        offer = wire.last(bob, SignalReceived)
+        bob.signal(offer.reply, b"answer", [offer.via], wire.now)
+        wire.advance(1.0)
+        assert wire.last(home, SignalReceived).blob == b"answer"
+
     def test_what_is_too_long_or_not_a_place_is_our_own_mistake(self, met: Meeting) -> None:
         with pytest.raises(LocalError, match="900"):
             met.alice.signal(BOBS_PLACE, bytes(901), met.bob.homes(), met.wire.now)
