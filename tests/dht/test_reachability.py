@@ -179,3 +179,9 @@ class TestMode:
         outlook.force(Mode.SERVER)
         outlook.force(None)
         assert outlook.reason == "set by configuration until now; not tried from outside yet"
+
+    def test_setting_free_what_was_never_set_changes_nothing(self) -> None:
+        outlook = votes()
+        outlook.on_dial_back_round(1, 5)
+        assert outlook.force(None) is False
+        assert (outlook.mode, outlook.reason) == (Mode.SERVER, "1 of 5 peers reached this port from outside")

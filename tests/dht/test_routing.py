@@ -93,6 +93,13 @@ class TestOffer:
         assert bucket.range[0] <= long_id <= bucket.range[1]
 
 
+class TestPackage:
+    def test_its_own_questions_are_answered_from_our_buckets(self) -> None:
+        table = small_table(at(0b1000_0000), at(0b1000_0001), at(0b0100_0000))
+        assert table.is_new_node(at(0b1000_0010)) is True
+        assert table.is_new_node(at(0b1000_0001)) is False
+
+
 class TestAddressChange:
     def test_known_key_at_a_new_port_replaces_the_old_endpoint(self) -> None:
         table = small_table(at(0b1000_0000))

@@ -289,18 +289,26 @@ class TestEviction:
         assert box.get(note().place, 12.0) == [note(payload=b"", seq=1)]
 
     def test_refused_newcomer_pushes_nothing_out(self) -> None:
-        near, middle, far = at_distance(0x01, 0x40, 0xF0)
+        # One farther record is there, but its room would not do: the store is over its bytes by a large one.
         big = note(b"big", b"x" * 500)
         own = int.from_bytes(big.place, "big")
-        box = Store(own, DhtConfig(store_max_bytes=3 * len(near.raw)))
+        small = sorted(at_distance(0x01, 0x40, 0xF0), key=lambda record: int.from_bytes(record.place, "big") ^ own)
+        near, middle, far = small
+        box = store(own_id=own, store_max_bytes=3 * len(near.raw))
         for record in (near, far, big):
             box.put(record, 10.0)
-        held = {entry.record.raw for entry in box.entries()}
-        assert box.full
-        refusal, dropped = box.put(middle, 11.0)
-        assert refusal is Refusal.FULL
-        assert dropped == []
-        assert {entry.record.raw for entry in box.entries()} == held
+        assert box.put(middle, 11.0) == (Refusal.FULL, [])
+        assert {entry.record.raw for entry in box.entries()} == {near.raw, far.raw, big.raw}
+        assert box._by_distance[0][1] == far.place
+
+    def test_announcements_of_one_topic_do_not_push_each_other_out(self) -> None:
+        records = [
+            sign_record(owner, Kind.TOPIC, b"", seq=1, expires=500.0, salt=topic_salt("birds"))
+            for owner in (ALICE, BOB)
+        ]
+        box = store(store_max_records=1)
+        box.put(records[0], 10.0)
+        assert box.put(records[1], 10.0) == (Refusal.FULL, [])
 
 
 def test_flood_into_a_full_store_leaves_the_nearest() -> None:
