@@ -56,7 +56,7 @@ def send(
     from node import cli_render as render
 
     path = readable(file)
-    params = {"peer": known_peer(peer), "path": str(path)}
+    params = {"peer": known_peer(ctx, peer), "path": str(path)}
     outcome: Document = {}
 
     async def work() -> None:
@@ -94,7 +94,7 @@ def receive(
             "bad-input", "nobody can be asked here, so no file would be accepted", "give --accept-from PEER or --yes"
         )
     params: Document = {"directory": str(writable(directory)), "yes": yes, "ask": ask}
-    params["accept_from"] = [known_peer(peer) for peer in accept_from or []]
+    params["accept_from"] = [known_peer(ctx, peer) for peer in accept_from or []]
     if count is not None:
         params["count"] = count
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from node.adapters.http import ApiFailure
 from node.cli_exit import failed
 from node.cli_options import Json, NodeCommand, Peer, node_config
 from node.cli_session import open_session, run_async
@@ -61,7 +62,7 @@ def find(
     """Look up a peer's signed record: its addresses, home nodes and presence."""
     from node import cli_render as render
 
-    document = ask(ctx, "find", {"peer": known_peer(peer), "trace": trace})
+    document = ask(ctx, "find", {"peer": known_peer(ctx, peer), "trace": trace})
     if json:
         render.emit(document)
     else:
@@ -84,7 +85,7 @@ def ping(
     """Measure the way to a peer: over the DHT and over the data channel, each by itself."""
     from node import cli_render as render
 
-    params = {"peer": known_peer(peer), "dht": dht, "link": link}
+    params = {"peer": known_peer(ctx, peer), "dht": dht, "link": link}
 
     async def work() -> bool:
         reached = False
@@ -111,7 +112,7 @@ def connect(
     """Open a data channel to a peer and show how long each phase took."""
     from node import cli_render as render
 
-    params = {"peer": known_peer(peer), "timeout": timeout}
+    params = {"peer": known_peer(ctx, peer), "timeout": timeout}
     document: Document = {}
 
     async def work() -> None:
@@ -127,6 +128,9 @@ def connect(
     if not json:
         render.fields(known(document), skip=("event", "connected"))
 
+
+SLIP = 0.9
+"""Part of the characters that must agree: 52 less two or three. UNSOURCED; two random ids agree in a few."""
 
 CONTACT_COLUMNS = {"contact": "contact", "rtt": "rtt", "last_seen": "last seen", "state": "state"}
 LINK_COLUMNS = {
@@ -204,11 +208,43 @@ def ask(ctx: typer.Context, command: str, params: Document) -> Document:
     return run_async(work)
 
 
-def known_peer(text: str) -> str:
-    """A peer id as the user typed it, checked here so that a typo costs no start of a node."""
+def known_peer(ctx: typer.Context, text: str) -> str:
+    """A peer id as the user typed it, checked here so that a typo costs no start of a node.
+
+    Raises `BadPeerId`, or `ApiFailure` when the running node has a link with a peer whose id is nearly this one.
+    """
+    from dht.errors import BadPeerId
     from dht.identity import PublicKey
 
-    return PublicKey.parse(text).text
+    try:
+        return PublicKey.parse(text).text
+    except BadPeerId as error:
+        near = linked_peer_like(ctx, text.strip().lower())
+        if near is None:
+            raise
+        hint = f"did you mean {near}, with which a link is open?"
+        raise ApiFailure("bad-peer-id", str(error), hint) from None
+
+
+def linked_peer_like(ctx: typer.Context, text: str) -> str | None:
+    """The peer linked with the running node whose id differs from `text` by a slip or two, if there is one."""
+    import difflib
+
+    from node.cli_session import running_node
+
+    client = running_node(node_config(ctx))
+    if client is None:
+        return None
+
+    async def work() -> list[str]:
+        async with client:
+            return [link["peer"] for link in (await client.call("peers", {}))["links"]]
+
+    try:
+        peers = run_async(work)
+    except ApiFailure:  # What is wrong with the id is the news; this was to help only.
+        return None
+    return next(iter(difflib.get_close_matches(text, peers, 1, SLIP)), None)
 
 
 def _reached(part: Document) -> bool:

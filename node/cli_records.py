@@ -84,7 +84,7 @@ def get(
 
     params: Document = {}
     if owner is not None:
-        params["owner"] = known_peer(owner)
+        params["owner"] = known_peer(ctx, owner)
     if salt is not None:
         params["salt_base64"] = encoded(salt.encode())
     if place is not None:

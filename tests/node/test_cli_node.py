@@ -111,6 +111,9 @@ def test_a_peer_is_found_reached_and_sent_a_file(nodes, tmp_path):
     ping = json.loads(on(nodes[1], "ping", peer, "--json").stdout)
     assert ping["dht"]["reached"]
     assert ping["link"]["reached"]
+    mistyped = on(nodes[1], "find", peer[:20] + peer[21:])
+    assert mistyped.returncode == 2
+    assert f"hint: did you mean {peer}" in mistyped.stderr.decode()
     content = os.urandom(3_000_000)
     (tmp_path / "file").write_bytes(content)
     receiver = subprocess.Popen(
