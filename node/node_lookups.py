@@ -27,12 +27,12 @@ class Lookups:
 
     async def find(self, peer: PublicKey) -> FindOutcome:
         """Look up a peer's record."""
-        if not self._driver.engine.contacts():
-            return FindOutcome(False, Reason.NOT_JOINED, "this node knows no other node yet")
         done, seconds = await self._get(peer_place(peer))
         record = next((one for one in done.records if one.kind is Kind.PEER and one.owner == peer.raw), None)
         stats, trace = done.stats, done.trace
         if record is None:
+            if not stats.requests:
+                return FindOutcome(False, Reason.NOT_JOINED, "this node knows no other node yet", stats=stats)
             detail = f"none of {stats.replies} nodes that answered has its record"
             return FindOutcome(False, Reason.NOT_FOUND, detail, seconds=seconds, stats=stats, trace=trace)
         try:
