@@ -108,6 +108,18 @@ class Lookup:
                 return False
         return slow == 0
 
+    @property
+    def settled(self) -> bool:
+        """Whether no slow candidate may still turn out to be among the k closest."""
+        answered = 0
+        for candidate in self._sorted:
+            if candidate.state is State.SLOW:
+                return False
+            answered += candidate.state is State.ANSWERED
+            if answered == self._k:
+                break
+        return True
+
     def known_within(self, distance: int) -> int:
         """How many candidates nearer than `distance` are known, failed ones included."""
         return bisect_left(self._sorted, distance, key=_by_distance)
@@ -246,6 +258,11 @@ class DisjointLookup:
     def finished(self) -> bool:
         """Whether every path has ended."""
         return all(path.finished for path in self._paths)
+
+    @property
+    def settled(self) -> bool:
+        """Whether that holds of every path."""
+        return all(path.settled for path in self._paths)
 
     def known_within(self, distance: int) -> int:
         """How many candidates nearer than `distance` are known over all paths, failed ones included."""

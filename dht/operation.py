@@ -94,7 +94,11 @@ class Walk(Operation):
         self.target = target
         self.explain = False
         """Whether the outcome is to carry a trace."""
-        self._region = context.size.expected_distance(config.k, samples=1)
+        self.thin = len(context.table) < config.k
+        """Whether so few are known that a lost datagram is better sent again than replaced by a question to another."""
+        # How near the k nearest nodes should lie: the smaller of what look-ups told, perhaps when the network was
+        # smaller, and what our own neighbourhood shows.
+        self.region = min(context.size.expected_distance(config.k, samples=1), context.table.reach(config.k))
         number = int.from_bytes(target, "big")
         self.lookup: AnyLookup
         paths = paths or config.paths
@@ -105,7 +109,7 @@ class Walk(Operation):
 
     def knows(self, count: int) -> bool:
         """Whether `count` candidates are known as near to the target as the k nearest nodes should lie."""
-        return self.lookup.known_within(self._region) >= count
+        return self.lookup.known_within(self.region) >= count
 
     def trace(self) -> tuple[Asked, ...]:
         """Who was asked and what came of it, if the caller wanted to know."""
@@ -133,8 +137,12 @@ class Walk(Operation):
             return
         for contact in self.lookup.next_requests(now, self.wanted()):
             self.ask(contact, now)
-        if not self.ended and self.lookup.finished:
+        if not self.ended and self.lookup.finished and self.may_finish():
             self.finish_walk(now)
+
+    def may_finish(self) -> bool:
+        """Whether to end now that the k closest quick ones have answered."""
+        return True
 
     def wanted(self) -> int:
         """How many requests in flight could still be of use."""
@@ -142,7 +150,7 @@ class Walk(Operation):
 
     def ask(self, contact: Contact, now: float) -> None:
         """Send one request of the walk."""
-        self.context.request(contact, self, FindNode, (self.target,), now)
+        self.context.request(contact, self, FindNode, (self.target,), now, resend=self.thin)
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
         """Take in the contacts of a NODES."""

@@ -13,6 +13,7 @@ from dht.operation import Context, Walk
 from dht.records import Refusal, SignedRecord
 from dht.requests import Pending
 from dht.routing import diverse
+from dht.size import CONFIDENT_SAMPLES
 from dht.wire import FindNode, Message, Nodes, Put, Stored
 
 _TOKEN_TRIES = 2
@@ -45,9 +46,8 @@ class PutWalk(Walk):
         self._open = 0
         self._targets: list[Contact] = []
         self._acknowledged = False
-        # Early writes would make compare-and-swap race with itself. One sample will do here (good to 1 / sqrt(k)):
-        # a copy just outside the replica set is found all the same.
-        self._sure_within = self._region if expected_seq is None else 0
+        # Early writes would make compare-and-swap race with itself.
+        self._sure_within = self.region if expected_seq is None else 0
 
     def ask(self, contact: Contact, now: float) -> None:
         """Store at once where that is sure to be right, else ask for the way."""
@@ -55,7 +55,7 @@ class PutWalk(Walk):
         if near and self.context.requests.token_for(contact.key, now):
             self._put(contact, now)
         else:
-            self.context.request(contact, self, FindNode, (self.target,), now)
+            self.context.request(contact, self, FindNode, (self.target,), now, resend=self.thin)
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
         """Take in contacts and verdicts."""
@@ -103,15 +103,15 @@ class PutWalk(Walk):
         place push honest holders out of the k closest, not out of the region."""
         config = self.context.config
         answered = self.lookup.closest(2 * config.k)
-        region = self.context.size.expected_distance(config.k)
+        region = self.region if self.context.size.samples >= CONFIDENT_SAMPLES else 0
         inside = sum(contact.long_id ^ self.lookup.target <= region for contact in answered)
         return diverse(answered, max(config.k, inside), config.bucket_prefix_limit)
 
     def _put(self, contact: Contact, now: float) -> None:
         self._asked[contact.key] = self._asked.get(contact.key, 0) + 1
         self._open += 1
-        wants_nodes = not (self._targets or self.knows(self.context.config.k))
-        fields = (self._record.raw, self._lifetime, wants_nodes, self._expected_seq)
+        # While the walk goes on every answer must lead on: the estimate may be wrong, and a copy in a wrong place lost.
+        fields = (self._record.raw, self._lifetime, not self._targets, self._expected_seq)
         self.context.request(contact, self, Put, fields, now, resend=True)
 
     def _judge(self, contact: Contact, message: Stored, now: float) -> None:

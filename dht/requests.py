@@ -33,6 +33,14 @@ _HEDGE_K: Final = 2.0
 """Deviations after which a request is slow. UNSOURCED: asks about one contact in twenty without need."""
 
 
+STALL: Final = 0.05
+"""Seconds a timer may be late; beyond, it was us who slept (a busy or suspended machine), and answers may lie unread in
+the socket: event loops differ in which of the two they look at first. UNSOURCED: five scheduling quanta."""
+
+EXCUSE: Final = 0.02
+"""Seconds to read those answers, once for each request. UNSOURCED: two hundred datagrams' work."""
+
+
 class Owner(Protocol):
     """What waits for a reply."""
 
@@ -87,6 +95,7 @@ class Pending:
         "contact",
         "data",
         "deadline",
+        "excused",
         "owner",
         "reply",
         "resend",
@@ -110,6 +119,8 @@ class Pending:
         self.sent = 0.0
         self.deadline = 0.0
         self.slow = False
+        self.excused = False
+        """Whether its timer was put off once because we ourselves were late."""
         self.timed = False
         """Whether its time-out was given, not measured: then its round trip says nothing of the path."""
 
@@ -158,6 +169,10 @@ class Requests:
         pending.sent = now
         if timeout is None:
             slow_after, lost_after = self._patience(pending.contact.key)
+            if resend:
+                # The second copy gets as long as a first one to a peer never heard of: whoever pauses for a moment
+                # (a collection, a disk flush) must not be written off as dead.
+                lost_after = slow_after + max(lost_after, self._config.first_timeout)
         else:
             pending.timed = True
             slow_after, lost_after = timeout / 4, timeout
@@ -210,6 +225,10 @@ class Requests:
             at, rid = heapq.heappop(timers)
             pending = self._pending.get(rid)
             if pending is None:
+                continue
+            if now - at > STALL and not pending.excused:
+                pending.excused = True
+                heapq.heappush(timers, (now + EXCUSE, rid))
                 continue
             lost = at >= pending.deadline
             if lost:

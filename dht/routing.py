@@ -200,6 +200,12 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
         found.sort(key=lambda node: node.long_id ^ target)
         return found[:count]
 
+    def reach(self, count: int) -> int:
+        """Distance from our own id to the `count`-th nearest contact; 0 with fewer. The table is best around ourselves,
+        so this follows the growth of the network by itself."""
+        near = self.neighbours(self.own_id, count)
+        return near[-1].long_id ^ self.own_id if len(near) == count else 0
+
     def stale_buckets(self, before: float) -> list[Bucket]:
         """Buckets nobody looked into since `before` (Unix seconds)."""
         return [bucket for bucket in self.buckets if bucket.refreshed < before]

@@ -10,7 +10,7 @@ from dht.events import FindNodeDone, GetDone, JoinDone, PingDone
 from dht.operation import Context, Operation, Walk
 from dht.records import Kind, RecordRefused, Refusal, SignedRecord, decode_record, verify_record
 from dht.requests import Pending
-from dht.wire import FindNode, Get, Message, Ping, Pong, Value
+from dht.wire import Get, Message, Ping, Pong, Value
 
 MAX_PAGES = 8
 """Pages of a crowded topic read from one node. UNSOURCED: 8 x 3 records of 300 bytes or more."""
@@ -37,10 +37,6 @@ class JoinWalk(Walk):
         super().__init__(context, op, own_place, now)
         self._then = then
 
-    def ask(self, contact: Contact, now: float) -> None:
-        """Ask twice where once is not enough: a lost datagram must not keep us out."""
-        self.context.request(contact, self, FindNode, (self.target,), now, resend=True)
-
     def finish_walk(self, now: float) -> None:
         """Report how many contacts we have."""
         self.ended = True
@@ -59,6 +55,12 @@ class GetWalk(Walk):
         self._copies: dict[bytes, int] = {}
         self._refused: list[tuple[Contact, Refusal]] = []
         self._topic = False
+        self._pages = 0
+        """Further pages asked for and not answered yet."""
+
+    def may_finish(self) -> bool:
+        """With a record in hand, yes; without one the slow are waited for: on an overloaded machine all holders are."""
+        return not self._pages and (bool(self._newest) or self.lookup.settled)
 
     def wanted(self) -> int:
         """As many as are missing for the quorum and a few to spare, once the walk is where the copies are."""
@@ -68,26 +70,34 @@ class GetWalk(Walk):
 
     def ask(self, contact: Contact, now: float) -> None:
         """Ask for the first page."""
-        self.context.request(contact, self, Get, (self.target, not self.knows(2 * self._quorum), 0), now, tag=0)
+        fields = (self.target, not self.knows(2 * self._quorum), 0)
+        self.context.request(contact, self, Get, fields, now, tag=0, resend=self.thin)
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
         """Take in records, contacts, and ask for the next page of a topic."""
         if self.ended or not isinstance(message, Value):
             return
         taken = 0
-        for raw in message.records:
+        for raw in dict.fromkeys(message.records):  # one that repeats itself is still one copy
             taken += self._take(pending.contact, raw, now)
         page = pending.tag if isinstance(pending.tag, int) else 0
+        self._pages -= page > 0
         if page == 0:
             self.take_nodes(pending.contact, message.nodes4, message.nodes6, now, had_value=taken > 0)
         # The page index is the number of records had from this node; a node that sends none gets no more questions.
         had = page + len(message.records)
         if self._topic and message.records and had < message.total and page // len(message.records) < MAX_PAGES:
-            self.context.request(pending.contact, self, Get, (self.target, False, had), now, tag=had)
+            self._pages += 1
+            self.context.request(pending.contact, self, Get, (self.target, False, had), now, tag=had, resend=True)
         if not self._topic and self._copies and max(self._copies.values()) >= self._quorum:
             self.finish_walk(now)
         else:
             self.advance(now)
+
+    def on_failure(self, pending: Pending, now: float) -> None:
+        """Go on without it, and without the pages it had."""
+        self._pages -= isinstance(pending.tag, int) and pending.tag > 0
+        super().on_failure(pending, now)
 
     def _take(self, contact: Contact, raw: bytes, now: float) -> int:
         for owner, known in self._newest.items():

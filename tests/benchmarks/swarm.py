@@ -1,4 +1,4 @@
-"""Two swarms for comparison, each of N nodes on real loopback sockets in this one process: ours, and the kademlia package's.
+"""Two swarms for comparison, each of N nodes on real loopback sockets in one process: ours, the kademlia package's.
 
 Both keep their own defaults. "Dead" means the socket is closed without a word.
 """
