@@ -1,4 +1,4 @@
-"""`make demo`: two peers that know only a key exchange a file; then what helped them is killed, and two others do the same.
+"""`make demo`: two peers that know only a key exchange a file; what helped them is killed, and two others do the same.
 
 Decides the story and what counts as its success. Every process in it is a plain `rookery` command on loopback with
 public settings. Ends with 0, or with 1 and one line that names the step that failed; with 130 and 143 after Ctrl-C and

@@ -11,7 +11,7 @@ import asyncio
 import json
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,9 @@ NETWORK: Final = "rookery-demo"
 
 SIGNERS: Final = ("alice", "bob")
 """Both must have signed a list for a node to take it."""
+
+SERVER: Final = "bootstrap"
+"""Name of the bootstrap server."""
 
 READY: Final = 30.0
 JOINED: Final = 30.0
@@ -94,62 +97,66 @@ class Network:
         self.server: Host | None = None
         self.list_url = ""
         self.list_file = folder / "bootstrap.json"
-        self.settings: dict[str, str] = {
-            "ROOKERY_CONFIG": str(folder / "config.toml"),
-        }
+        self.settings = {"ROOKERY_CONFIG": str(folder / "config.toml")}
         """What every node is started with, as environment variables."""
 
     # The list and its server
 
+    async def keygen(self, signer: str) -> str:
+        """Make a signer's key; returns its public half."""
+        said = await self.nursery.run(f"keygen {signer}", "bootstrap", "keygen", str(self.key_file(signer)), "--json")
+        return str(said[0]["public"])
+
+    async def sign(self, signer: str, source: Path) -> None:
+        """Have a signer make the list from a draft, or sign a list."""
+        arguments = ("bootstrap", "sign", str(source), "--key", str(self.key_file(signer)))
+        await self.nursery.run(f"sign {signer}", *arguments, "--out", str(self.list_file), "--json")
+
+    async def server_contact(self) -> str:
+        """The server's KEY@HOST:PORT, which must be known before it can be signed: it runs once without a list."""
+        first = await self._start(SERVER, "run")
+        await self.stop([first])
+        return str(first.ready["contact"])
+
     async def make_signers(self) -> list[str]:
-        """Make a key for each signer; returns the public halves."""
-        made = await asyncio.gather(
-            *(
-                self.nursery.run(f"keygen {name}", "bootstrap", "keygen", str(self._key(name)), "--json")
-                for name in SIGNERS
-            )
-        )
-        keys = [str(said[0]["public"]) for said in made]
+        """Make all signers' keys and the nodes' configuration; returns the public halves."""
+        keys = await gathered(*(self.keygen(signer) for signer in SIGNERS))
         lines = [
             f'network = "{NETWORK}"',
             'listen = "127.0.0.1"',
             "port = 0",
             'mode = "server"',
             "include_loopback = true",
-            f"bootstrap_signers = {toml_list(keys)}",
+            f"bootstrap_signers = {json.dumps(keys)}",
             f"bootstrap_threshold = {len(keys)}",
         ]
         (self.folder / "config.toml").write_text("\n".join(lines) + "\n")
         return keys
 
-    async def sign_list(self, signers: Sequence[str], contacts: Sequence[str]) -> Document:
-        """Draft a list of these contacts (KEY@HOST:PORT) and have every signer sign it; returns the last report."""
-        draft = self.folder / "draft.toml"
-        parts = [f'network = "{NETWORK}"', "[trust]", f"signers = {toml_list(signers)}", f"threshold = {len(signers)}"]
-        for contact in contacts:
-            key, _, address = contact.partition("@")
-            parts += ["[[contact]]", f'key = "{key}"', f'address = "{address}"']
-        draft.write_text("\n".join(parts) + "\n")
-        source, report = draft, {}
-        for name in SIGNERS:
-            arguments = ["bootstrap", "sign", str(source), "--key", str(self._key(name)), "--out", str(self.list_file)]
-            report = (await self.nursery.run(f"sign {name}", *arguments, "--json"))[0]
-            source = self.list_file
-        return report
-
     async def start_server(self) -> Host:
-        """Make the list's first contact, have it signed, and serve it over HTTP. Nodes started later ask there."""
+        """Have the server's contact signed by everybody, and serve the list. Nodes started later ask there."""
         signers = await self.make_signers()
-        # A server's key and port must be known before they can be signed: it runs once without a list.
-        first = await self._start("bootstrap", "run")
-        await self.stop([first])
-        await self.sign_list(signers, [first.ready["contact"]])
+        contact = await self.server_contact()
+        key, _, address = contact.partition("@")
+        draft = self.folder / "draft.toml"
+        draft.write_text(
+            f'network = "{NETWORK}"\n'
+            f"[trust]\nsigners = {json.dumps(signers)}\nthreshold = {len(signers)}\n"
+            f'[[contact]]\nkey = "{key}"\naddress = "{address}"\n'
+        )
+        await self.sign(SIGNERS[0], draft)
+        for signer in SIGNERS[1:]:
+            await self.sign(signer, self.list_file)
+        port = address.rpartition(":")[2]
         self.server = await self._start(
-            "bootstrap",
-            *("bootstrap", "run", "--list", str(self.list_file), "--http", "127.0.0.1:0", "--port", str(first.port)),
+            SERVER, "bootstrap", "run", "--list", str(self.list_file), "--http", "127.0.0.1:0", "--port", port
         )
         self.list_url = str(self.server.ready["list"])
         return self.server
+
+    def key_file(self, signer: str) -> Path:
+        """Where a signer's key lies."""
+        return self.folder / f"{signer}.key"
 
     # Nodes
 
@@ -198,12 +205,9 @@ class Network:
         ready = await process.event("ready", READY, "being ready")
         return Host(name, folder, dict(settings), process, ready)
 
-    def _key(self, signer: str) -> Path:
-        return self.folder / f"{signer}.key"
-
 
 @asynccontextmanager
-async def network(environment: Mapping[str, str] | None = None) -> AsyncIterator[Network]:
+async def network(kind: type[Network] = Network) -> AsyncIterator[Network]:
     """A network with nothing in it yet. When this is left, so are its processes and files, whatever happened."""
     # Short, for Unix sockets lie below it.
     try:
@@ -211,8 +215,8 @@ async def network(environment: Mapping[str, str] | None = None) -> AsyncIterator
     except OSError as error:
         raise RookeryError(f"no temporary folder can be made: {error}") from None
     with folder as path:
-        async with Nursery(Path(path), environment or {}) as nursery:
-            yield Network(Path(path), nursery)
+        async with Nursery(Path(path)) as nursery:
+            yield kind(Path(path), nursery)
 
 
 async def gathered(*work: Coroutine[Any, Any, T]) -> list[T]:
@@ -229,8 +233,3 @@ async def gathered(*work: Coroutine[Any, Any, T]) -> list[T]:
 def names_of(count: int) -> list[str]:
     """Names for so many nodes."""
     return [*BIRDS[:count], *(f"bird-{number}" for number in range(len(BIRDS) + 1, count + 1))]
-
-
-def toml_list(texts: Sequence[str]) -> str:
-    """A list of plain texts as TOML has it."""
-    return json.dumps(list(texts))

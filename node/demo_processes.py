@@ -140,11 +140,11 @@ class Command:
 class Nursery:
     """Starts commands, and ends every one of them when it is left, however that happens."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        """`folder`: where the commands' complaints are kept; `environment`: added to our own, less its ROOKERY_*."""
+    def __init__(self, folder: Path) -> None:
+        """`folder`: where the commands run and their complaints are kept."""
         self._folder = folder
-        inherited = {name: text for name, text in os.environ.items() if not name.startswith("ROOKERY_")}
-        self._environment = {**inherited, **environment}
+        # What is set for the nodes of whoever runs this is not meant for these.
+        self._environment = {name: text for name, text in os.environ.items() if not name.startswith("ROOKERY_")}
         self._commands: list[Command] = []
 
     async def __aenter__(self) -> Nursery:

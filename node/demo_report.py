@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LABELS: Final = {
     "publish": "publish (receiver's record)",
+    "prepare": "load WebRTC (once)",
     "lookup": "look-up in the DHT",
     "gather": "gather candidates",
     "signaling": "signaling (offer, answer)",

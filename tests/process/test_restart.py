@@ -1,0 +1,115 @@
+"""Nodes that are killed with no warning come back from their journals: files go on, contacts and numbers are kept."""
+
+import asyncio
+import hashlib
+import random
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from node.demo_meeting import outcome_of, send
+from node.demo_network import Document, Host, Network
+
+WAIT = 30.0
+
+NO_LIST = {"ROOKERY_BOOTSTRAP_LISTS": ""}
+
+
+async def poll(host: Host, command: str, wanted: Callable[[Document], bool], **params: str) -> Document:
+    """Ask a node again and again until its answer is the wanted one."""
+    async with asyncio.timeout(WAIT):
+        while not wanted(document := await host.call(command, **params)):
+            await asyncio.sleep(0.1)
+    return document
+
+
+async def saved(host: Host, contacts: int) -> None:
+    """Wait until the journal of a running node holds so many contacts: rows may wait half a second for company."""
+    async with asyncio.timeout(WAIT):
+        while True:
+            with closing(sqlite3.connect(f"file:{host.folder / 'journal.db'}?mode=ro", uri=True)) as journal:
+                (count,) = journal.execute("SELECT count(*) FROM contacts").fetchone()
+            if count >= contacts:
+                return
+            await asyncio.sleep(0.1)
+
+
+def accepting(folder: Path) -> dict[str, str]:
+    """Settings of a node that takes files with nobody asked."""
+    return {"ROOKERY_RECEIVE": "accept", "ROOKERY_ACCEPT_FROM": "all", "ROOKERY_DOWNLOAD_DIR": str(folder)}
+
+
+async def test_a_file_goes_on_where_the_receiver_was_killed(net: Network, payload: Path) -> None:
+    await net.start_server()
+    folder = net.folder / "downloads"
+    (sender,) = await net.start_hosts(["rook"])
+    receiver = await net.start_host("jay", **accepting(folder))
+    await receiver.published()
+
+    sending = await send(net.nursery, sender, receiver.peer, payload)
+    size = payload.stat().st_size
+    begun = await sending.hear(
+        lambda said: said["event"] == "progress" and said["done"] > 4_000_000, WAIT, "having sent a part"
+    )
+    assert begun["done"] < size
+    await receiver.process.kill()
+    assert not (folder / payload.name).exists()
+
+    await net.restart(receiver)
+    await receiver.published()
+    outcome = await outcome_of(await send(net.nursery, sender, receiver.peer, payload))
+    # The new link took the place of the one whose other end had died, and so told the first command.
+    cut_short = await sending.event("done", WAIT)
+    assert (cut_short["ok"], cut_short["reason"]) == (False, "link-lost")
+    assert await sending.wait(WAIT) == 1
+    assert 0 < outcome["resumed_at"] < size
+    assert outcome["sent"] == size - outcome["resumed_at"]
+    digest = hashlib.sha256(payload.read_bytes()).hexdigest()
+    assert outcome["sha256"] == digest
+    assert hashlib.sha256((folder / payload.name).read_bytes()).hexdigest() == digest
+    assert [file.name for file in folder.iterdir() if file.is_file()] == [payload.name]
+
+
+async def test_a_node_killed_at_random_moments_comes_back_without_any_list(net: Network) -> None:
+    rng = random.Random(20)
+    server = await net.start_server()
+    witness, _, victim = await net.start_hosts(["rook", "jay", "crow"])
+    peer, node_key = victim.peer, victim.ready["contact"].partition("@")[0]
+    seq = (await poll(witness, "find", lambda found: found["found"], peer=peer))["seq"]
+    await saved(victim, contacts=2)
+    await server.process.kill()
+
+    await victim.process.kill()
+    for _ in range(3):
+        # Killed while it starts, joins, publishes: whatever it is at.
+        process = await net.nursery.start(
+            "crow", "run", "--data-dir", str(victim.folder), "--json", settings={**net.settings, **NO_LIST}
+        )
+        await asyncio.sleep(rng.uniform(0.1, 1.2))
+        await process.kill()
+
+    await net.restart(victim, **NO_LIST)
+    assert victim.peer == peer
+    assert victim.ready["contact"].partition("@")[0] == node_key
+    await victim.process.logged("joined", WAIT)
+    published = await victim.published()
+    assert published["seq"] > seq
+    status = await victim.call("status")
+    assert status["bootstrap"] == []
+    assert status["contacts"] >= 2
+    found = await poll(witness, "find", lambda found: found["found"] and found["seq"] >= published["seq"], peer=peer)
+    assert victim.ready["contact"] in found["direct"]
+
+
+async def test_the_last_good_list_is_kept_for_when_no_source_is_left(net: Network) -> None:
+    server = await net.start_server()
+    (host,) = await net.start_hosts(["rook"])
+    await net.stop([host])
+    assert server.alive
+    # The journal is lost, and the URL leads nowhere: what is left is the copy of the list.
+    for file in host.folder.glob("journal.db*"):
+        file.unlink()
+    await net.restart(host, ROOKERY_BOOTSTRAP_LISTS="http://127.0.0.1:9/bootstrap.json")
+    await host.process.logged("joined", WAIT)
+    assert (await host.call("status"))["contacts"] == 1
