@@ -74,7 +74,7 @@ def send(
     if not outcome["ok"]:
         failed(outcome["reason"], f"{path.name} was not sent: {sentence(outcome, FAULTS)}")
     if not json:
-        render.fields(known(outcome), skip=("event", "ok", "fault"))
+        render.fields(known(outcome), skip=("event", "ok", "sent", "fault"))
 
 
 def receive(
@@ -121,16 +121,16 @@ async def take_files(session: Session, params: Document, bars: Bars, *, as_json:
                 case "waiting":
                     bars.say(f"waiting for files for {event['identity']} into {event['directory']}")
                 case "offer":
-                    names[key] = render.escape(event["name"])
+                    names[key] = str(event["name"])
                     if event["accepted"] is None:
                         answer = await confirmed(bars, event)
                         await session.call("decide", {"offer": event["offer"], "accept": answer})
                     elif not event["accepted"]:
                         bars.say(f"refused {names[key]} from {event['peer']}: not among those to accept from")
                 case "received":
-                    bars.say(f"received {render.escape(event['path'])} from {event['peer']}, SHA-256 {event['sha256']}")
+                    bars.say(f"received {event['path']} from {event['peer']}, SHA-256 {event['sha256']}")
                 case "failed":
-                    bars.say(f"failed: {names.get(key, '')} {render.escape(event['reason'])}")
+                    bars.say(f"failed: {names.get(key, '')} {event['reason']}")
             bars.take(key, names.get(key, ""), event)
 
 
@@ -141,8 +141,8 @@ async def confirmed(bars: Bars, event: Document) -> bool:
     from node import cli_render as render
 
     bars.pause()
-    question = f"accept {render.escape(event['name'])} ({render.size(event['size'])}) from {event['peer']}? [y/N] "
-    print(question, end="", file=sys.stderr, flush=True)
+    question = f"accept {event['name']} ({render.size(event['size'])}) from {event['peer']}? [y/N] "
+    print(render.plain(question), end="", file=sys.stderr, flush=True)
     try:
         answer = await asyncio.to_thread(sys.stdin.readline)
     finally:
@@ -181,19 +181,23 @@ class Bars:
             self._progress.stop()
 
     def say(self, line: str) -> None:
-        """Say one line above the bars."""
+        """Say one line above the bars; it may hold what a stranger wrote."""
+        from node.cli_render import escape, plain
+
         if self._progress is not None:
-            self._progress.console.print(line)
+            self._progress.console.print(escape(line))
         elif not self._silent:
-            print(line, file=sys.stderr)
+            print(plain(line), file=sys.stderr)
 
     def take(self, key: str, name: str, event: Document) -> None:
         """Move the bar of transfer `key`."""
+        from node.cli_render import escape
+
         if self._progress is None:
             return
         if event["event"] == "progress":
             if key not in self._tasks:
-                self._tasks[key] = self._progress.add_task(name, total=event["total"])
+                self._tasks[key] = self._progress.add_task(escape(name), total=event["total"])
             self._progress.update(self._tasks[key], completed=event["done"], total=event["total"])
         elif event["event"] in ("done", "received", "failed") and key in self._tasks:
             self._progress.remove_task(self._tasks.pop(key))

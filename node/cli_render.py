@@ -19,6 +19,9 @@ Document = Mapping[str, Any]
 PIPE_WIDTH: Final = 10_000
 """Columns where no terminal sets them: a line for a program must never be wrapped or cut. UNSOURCED"""
 
+ID_WIDTH: Final = 52
+"""Characters of a peer id."""
+
 NOTHING: Final = "–"
 
 
@@ -65,8 +68,9 @@ def table(rows: Iterable[Document], columns: Mapping[str, str], *, empty: str) -
         return
     shown = {key: head for key, head in columns.items() if any(row.get(key) not in (None, "", [], {}) for row in rows)}
     grid = Table(box=None, pad_edge=False, header_style="bold")
-    for head in shown.values():
-        grid.add_column(head, overflow="fold")
+    for key, head in shown.items():
+        # An id that is broken in two cannot be copied.
+        grid.add_column(head, overflow="fold", min_width=ID_WIDTH if key in ("peer", "owner") else None)
     for row in rows:
         grid.add_row(*(text(row.get(key), key) for key in shown))
     _show(grid, console)
@@ -140,16 +144,11 @@ def size(count: float) -> str:
 
 
 def _is_span(name: str) -> bool:
-    return name.endswith(("seconds", "rtt", "uptime", "age", "offset", "expires_in", "_time")) or name in PHASES
+    return name.endswith(("seconds", "rtt", "uptime", "age", "offset", "expires_in", "_time"))
 
 
 MOMENTS: Final = frozenset({"last_seen", "online_since", "changed", "expires", "published_at", "expires_at"})
 """Names of points of time, in Unix seconds."""
-
-PHASES: Final = frozenset(
-    {"lookup", "signaling", "gather", "ice", "dtls", "sctp", "total", "first_byte", "first-byte", "transfer", "publish"}
-)
-"""Names of phases, whose values are seconds."""
 
 
 def _add_fields(grid: Any, document: Document, skip: Sequence[str], depth: int) -> None:
@@ -159,7 +158,8 @@ def _add_fields(grid: Any, document: Document, skip: Sequence[str], depth: int) 
         head = "  " * depth + label(name)
         if isinstance(value, Mapping) and value:
             grid.add_row(head, "")
-            _add_fields(grid, value, (), depth + 1)
+            spans = {phase: span(seconds) for phase, seconds in value.items()} if name == "phases" else value
+            _add_fields(grid, spans, (), depth + 1)
         else:
             grid.add_row(head, text(value, name))
 
