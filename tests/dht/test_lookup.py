@@ -151,6 +151,14 @@ class TestSlow:
         path.on_failure(at(0b0000_0001))
         assert path.finished
 
+    def test_not_settled_while_a_slow_one_may_be_among_the_closest(self) -> None:
+        path = lookup(0b0000_0001, 0b0000_0010, k=1, alpha=2)
+        path.next_requests(10.0)
+        path.on_slow(at(0b0000_0001))
+        path.next_requests(10.1)
+        path.on_reply(at(0b0000_0010), [], 10.2)
+        assert (path.finished, path.settled) == (True, False)
+
 
 class TestEnd:
     def test_without_contacts_it_has_ended(self) -> None:

@@ -294,6 +294,15 @@ class TestNeighbours:
         assert table.neighbours(target << 152, 3) == expected[:3]
 
 
+class TestReach:
+    def test_distance_to_the_nth_nearest_contact(self) -> None:
+        table = small_table(at(0b1000_0000), at(0b0100_0000), at(0b0010_0000))
+        assert table.reach(2) == table.own_id ^ 0b0100_0000 << 152
+
+    def test_nothing_with_fewer(self) -> None:
+        assert small_table(at(0b1000_0000)).reach(2) == 0
+
+
 class TestRebuilt:
     def test_contacts_come_along_around_the_new_id(self) -> None:
         table = small_table(at(0b1000_0000), at(0b1100_0000), at(0b0100_0000))
