@@ -7,6 +7,7 @@ outcome. Refuses to decide messages (`node/protocols/transfer.py`) and names on 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -34,12 +35,18 @@ from node.protocols.transfer import (
     TransferFault,
 )
 
+logger = logging.getLogger(__name__)
+
 __all__ = ["FileReceiver", "IncomingFile", "ReceiveOutcome", "SendOutcome", "send_file"]
 
 DEFAULT_MAX_SIZE: Final = 2**40
 """1 TiB. UNSOURCED: the disk's free space is the limit that matters."""
 DEFAULT_RESERVE: Final = 64 << 20
 """Bytes left free on the disk. UNSOURCED: so that a full disk stops a transfer and not the machine."""
+MAX_UNCONFIRMED: Final = 1024
+"""Files remembered whose sender may not know that they arrived. UNSOURCED."""
+CONFIRM_TIME: Final = 5.0
+"""Seconds the sender has to hang up after the confirmation. UNSOURCED: several round trips."""
 DEFAULT_PARALLEL: Final = 16
 """Transfers at once. UNSOURCED."""
 
@@ -67,6 +74,7 @@ class FileReceiver:
         self._max_parallel = max_parallel
         self._on_progress = on_progress
         self._on_outcome = on_outcome
+        self._unconfirmed: dict[Path, tuple[Path, bytes]] = {}
         self._active: dict[Path, asyncio.Task[object] | None] = {}
         self.outcomes: asyncio.Queue[ReceiveOutcome] = asyncio.Queue(maxsize=1024)
 
@@ -118,6 +126,21 @@ class FileReceiver:
         """The part is no longer in use."""
         self._active.pop(part.path, None)
 
+    def remember(self, part: Part, path: Path, digest: bytes) -> None:
+        """The file is whole at `path`, and its sender may not know yet."""
+        self._unconfirmed[part.path] = (path, digest)
+        if len(self._unconfirmed) > MAX_UNCONFIRMED:
+            del self._unconfirmed[next(iter(self._unconfirmed))]
+
+    def forget(self, part: Part) -> None:
+        """The sender knows."""
+        self._unconfirmed.pop(part.path, None)
+
+    def unconfirmed(self, part: Part) -> tuple[Path, bytes] | None:
+        """Return where this very transfer ended before and its digest, if its sender never heard."""
+        known = self._unconfirmed.get(part.path)
+        return known if known is not None and known[0].exists() else None
+
     def progress(self, file: IncomingFile, done: int) -> None:
         """Report how far a file has come."""
         if self._on_progress is not None:
@@ -135,6 +158,8 @@ class _Receiving:
         self._file = IncomingFile(peer, "", 0)
         self._received = 0
         self._offset = 0
+        self._pending: list[bytes] = []
+        self._pending_size = 0
 
     async def run(self) -> ReceiveOutcome:
         stream = self._stream
@@ -167,39 +192,74 @@ class _Receiving:
         try:
             self._file = IncomingFile(self._peer, part.name, offer.size)
             await self._owner.judge(self._file)
-            digest = await asyncio.to_thread(part.open)
-            self._side.accept(part.have, digest)
+            done = self._owner.unconfirmed(part)
+            have, digest = (offer.size, done[1]) if done is not None else (0, b"")
+            if done is None:
+                digest = await asyncio.to_thread(part.open)
+                have = part.have
+            self._side.accept(have, digest)
             await self._stream.write(self._side.data_to_send())
+            started = await self._event()
+            if not isinstance(started, Started):
+                raise Broken(TransferFault.PROTOCOL, "the sender did not start")
+            self._offset = started.offset
+            if done is not None and started.offset == offer.size:
+                return await self._confirm_again(part, *done)
+            if done is not None:
+                await asyncio.to_thread(part.open)
+            if started.offset < part.have:
+                await asyncio.to_thread(part.restart)
             return await self._take(part)
         finally:
             self._owner.release(part)
             await asyncio.shield(asyncio.to_thread(part.close))
 
     async def _take(self, part: Part) -> ReceiveOutcome:
-        started = await self._event()
-        if not isinstance(started, Started):
-            raise Broken(TransferFault.PROTOCOL, "the sender did not start")
-        if started.offset < part.have:
-            await asyncio.to_thread(part.restart)
-        self._offset = started.offset
-        pending: list[bytes] = []
-        size = 0
         while True:
-            event = await self._event()
+            try:
+                event = await self._event()
+            except (Broken, LinkError, StreamReset):
+                # What came before the break is worth keeping.
+                await self._store(part)
+                raise
             if isinstance(event, bytes):
-                pending.append(event)
-                size += len(event)
-            if pending and (size >= BLOCK or not isinstance(event, bytes)):
-                await asyncio.to_thread(part.write, b"".join(pending))
-                self._received += size
-                pending, size = [], 0
-                self._owner.progress(self._file, part.have)
+                self._pending.append(event)
+                self._pending_size += len(event)
+            if self._pending_size >= BLOCK or not isinstance(event, bytes):
+                await self._store(part)
             if isinstance(event, Ended):
                 path = await asyncio.to_thread(part.finish, event.digest)
-                self._side.confirm(event.digest, path.name)
-                await self._stream.write(self._side.data_to_send())
-                await self._stream.close()
-                return self._outcome(None, "", path=path, digest=event.digest)
+                return await self._confirm(part, path, event.digest)
+
+    async def _store(self, part: Part) -> None:
+        if not self._pending:
+            return
+        data, self._pending = b"".join(self._pending), []
+        self._received += len(data)
+        self._pending_size = 0
+        await asyncio.to_thread(part.write, data)
+        self._owner.progress(self._file, part.have)
+
+    async def _confirm(self, part: Part, path: Path, digest: bytes) -> ReceiveOutcome:
+        """Tell the sender; the file is there whatever becomes of the telling, and is remembered until it arrived."""
+        self._owner.remember(part, path, digest)
+        try:
+            self._side.confirm(digest, path.name)
+            await self._stream.write(self._side.data_to_send())
+            await self._stream.close()
+            async with asyncio.timeout(CONFIRM_TIME):
+                while await self._stream.read(BLOCK):
+                    pass
+            self._owner.forget(part)
+        except (LinkError, StreamReset, TimeoutError, asyncio.CancelledError):
+            logger.info("%s is here, but its sender may not know", path.name)
+        return self._outcome(None, "", path=path, digest=digest)
+
+    async def _confirm_again(self, part: Part, path: Path, digest: bytes) -> ReceiveOutcome:
+        ended = await self._event()
+        if not isinstance(ended, Ended) or ended.digest != digest:
+            raise Broken(TransferFault.HASH_MISMATCH, "the file received before is not the one sent now")
+        return await self._confirm(part, path, digest)
 
     async def _event(self) -> TransferEvent:
         event = await next_event(self._side, self._stream)

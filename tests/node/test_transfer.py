@@ -17,6 +17,7 @@ from node.adapters.file_store import BLOCK, Part
 from node.adapters.files import FileReceiver, IncomingFile, ReceiveOutcome, send_file
 from node.adapters.memory_link import MemoryLinkPair
 from node.ports import Stream
+from node.protocols.stream_events import INITIAL_CONNECTION_WINDOW, INITIAL_STREAM_WINDOW, StreamConfig
 from node.protocols.transfer import (
     STREAM_NAME,
     Accepted,
@@ -34,9 +35,13 @@ def pattern(size: int) -> bytes:
     return hashlib.shake_128(b"pattern").digest(size)
 
 
+SMALL = StreamConfig(stream_window=INITIAL_STREAM_WINDOW, connection_window=INITIAL_CONNECTION_WINDOW)
+"""So that a sender is never a whole file ahead of what was written."""
+
+
 @pytest.fixture
 async def pair() -> AsyncIterator[MemoryLinkPair]:
-    made = MemoryLinkPair(ALICE, BOB)
+    made = MemoryLinkPair(ALICE, BOB, config=SMALL)
     yield made
     await made.close()
 
@@ -141,6 +146,32 @@ async def test_a_part_that_is_no_beginning_of_the_file_is_started_over(
     sent = await send_file(again.near, source)
     assert (sent.ok, sent.resumed_at) == (True, 0)
     assert (inbox / "holiday.jpg").read_bytes() == source.read_bytes()
+    await again.close()
+
+
+async def test_a_confirmation_lost_on_the_way_does_not_make_a_second_copy(
+    pair: MemoryLinkPair, source: Path, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Part.finish
+
+    def finish(part: Part, digest: bytes) -> Path:
+        path = original(part, digest)
+        loop.call_soon_threadsafe(pair.break_path)
+        monkeypatch.undo()
+        return path
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(Part, "finish", finish)
+    taken = receiver(pair, inbox)
+    first = await send_file(pair.near, source)
+    got = await taken.outcomes.get()
+    again = MemoryLinkPair(ALICE, BOB)
+    taken.attach(again.far)
+    second = await send_file(again.near, source)
+    assert (second.ok, second.stored_as) == (True, "holiday.jpg")
+    assert got.ok
+    assert [path.name for path in inbox.iterdir()] == ["holiday.jpg"]
+    assert (first.fault, second.sent) == (TransferFault.LINK_LOST, 0)
     await again.close()
 
 
