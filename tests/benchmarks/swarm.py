@@ -174,7 +174,7 @@ class Ours(Swarm):
         )
         self.places[index] = (record.place, payload)
         driver = self.drivers[self.pick()]
-        done: PutAcknowledged | PutDone = await driver.run(lambda engine, now: engine.put(record, now))  # type: ignore[assignment]
+        done: PutAcknowledged | PutDone = await driver.run(lambda engine, now: engine.put(record, now))
         return done.receipt
 
     async def get(self, index: int) -> bool:
