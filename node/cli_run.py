@@ -97,7 +97,8 @@ class LogLines(logging.Handler):
             return
         text = " ".join(record.getMessage().split())
         if record.exc_info and record.exc_info[1] is not None:
-            text = f"{text}: {type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
+            reason = " ".join(str(record.exc_info[1]).split())
+            text = f"{text}: {type(record.exc_info[1]).__name__}: {reason}"
         level = record.levelname.lower()
         self._speaker.event(
             {

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from dht.errors import BadPeerId
 from node.cli import app
 from node.config import NodeConfig
 
@@ -35,6 +36,12 @@ def test_version_and_help(rookery):
         result = rookery(*args)
         assert result.exit_code == 0
         assert "connect" in result.stdout
+
+
+def test_debugging_shows_where_it_went_wrong(rookery, monkeypatch):
+    monkeypatch.setenv("ROOKERY_DEBUG", "1")
+    with pytest.raises(BadPeerId):
+        rookery("find", "abc")
 
 
 @pytest.mark.parametrize(
