@@ -89,7 +89,7 @@ class NodeConfig(BaseModel):
     )
     listen: Ip = setting(
         "0.0.0.0",
-        "Address the node listens on; `::` takes IPv6, too.",
+        "Address the node and its links listen on; `::` takes IPv6, too.",
         allowed="an IP address of this machine, 0.0.0.0 or ::",
         source="all IPv4 interfaces (RFC 1122, section 3.2.1.3)",
     )

@@ -318,7 +318,7 @@ class Node:
             self._links,
             self._events,
             self.find,
-            lambda: make_session(parts, driver.engine, config.include_loopback),
+            lambda: make_session(parts, driver.engine, config),
             prepare=import_webrtc if parts.new_session is None else None,
         )
         known = [*config.contacts, *restored_contacts(snapshot)]

@@ -20,6 +20,7 @@ from dht.errors import LocalError
 from dht.identity import is_exempt
 from node.adapters.sqlite import SqliteStorage
 from node.adapters.udp import UdpSockets
+from node.config import NodeConfig
 from node.driver import Datagrams
 from node.node_meeting import Session
 from node.storage import Storage
@@ -53,7 +54,7 @@ class NodeParts:
     """Tunables of the DHT, None for the defaults."""
 
 
-def make_session(parts: NodeParts, engine: DhtEngine, include_loopback: bool) -> Session:
+def make_session(parts: NodeParts, engine: DhtEngine, settings: NodeConfig) -> Session:
     """An attempt at a link that asks neighbours how we look from outside, and nobody else."""
     from node.adapters.webrtc import WebRtcConfig, WebRtcSession
 
@@ -61,7 +62,11 @@ def make_session(parts: NodeParts, engine: DhtEngine, include_loopback: bool) ->
     public = [contact.address for contact in engine.contacts() if not is_exempt(contact.ip)]
     observed = () if engine.public_address is None else (engine.public_address,)
     config = WebRtcConfig(
-        stun_servers=tuple(public[:STUN_SERVERS]), observed=observed, include_loopback=include_loopback
+        stun_servers=tuple(public[:STUN_SERVERS]),
+        observed=observed,
+        include_loopback=settings.include_loopback,
+        # Whoever names one address to listen on does not want to be reached at others.
+        only_addresses=None if settings.listen in ("0.0.0.0", "::") else (settings.listen,),
     )
     return WebRtcSession(config) if parts.new_session is None else parts.new_session(config)
 

@@ -19,6 +19,8 @@ def check(meeting: Meeting, file: Path, received: Path) -> None:
     assert set(PHASES) <= meeting.seconds.keys()
     assert all(meeting.seconds[phase] > 0 for phase in PHASES)
     assert meeting.throughput > 0
+    # A node that listens on one address has its links there, too.
+    assert meeting.path.startswith("host 127.0.0.1:")
 
 
 async def test_files_cross_before_and_after_the_server_and_a_third_of_the_nodes_are_killed(net: Network) -> None:
