@@ -194,12 +194,10 @@ class Node:
         if salt is not None and topic is not None:
             raise LocalError("a record has a salt or a topic, not both")
         if topic is not None:
-            kind, under = Kind.TOPIC, topic_salt(topic)
-        elif salt is not None:
-            kind, under = Kind.MUTABLE, salt
-        else:
-            kind, under = Kind.IMMUTABLE, b""
-        return await self._publishing.put(kind, value, salt=under, expected_seq=expected_seq)
+            return await self._publishing.put(Kind.TOPIC, value, salt=topic_salt(topic))
+        if salt is not None:
+            return await self._publishing.put(Kind.MUTABLE, value, salt=salt, expected_seq=expected_seq)
+        return await self._publishing.put(Kind.IMMUTABLE, value)
 
     async def get(
         self, *, owner: PublicKey | None = None, salt: bytes | None = None, place: bytes | None = None
@@ -325,7 +323,7 @@ class Node:
         fetch = self._fetch_list if config.bootstrap_lists else None
         self._joining = Joining(driver, self._events, known, fetch, parts.rng)
         driver.subscribe(ProbeRequested, lambda probe: self._datagrams.send_from_elsewhere(probe.data, probe.address))
-        driver.subscribe(HomesChanged, self._on_homes)
+        driver.subscribe(HomesChanged, lambda event: self._events.add(HomesFound(driver.now(), event.homes)))
         driver.subscribe(AddressChanged, lambda event: self._events.add(AddressSeen(driver.now(), event.address)))
         driver.subscribe(ModeChanged, self._on_mode)
         driver.subscribe(ClockSuspect, lambda event: self._events.add(ClockWrong(driver.now(), event.offset)))
@@ -378,9 +376,6 @@ class Node:
         return await fetch_first_contacts(config.bootstrap_lists, trust, config.network, kept)
 
     # What happens
-
-    def _on_homes(self, event: HomesChanged) -> None:
-        self._events.add(HomesFound(self._driver.now(), tuple(home.text for home in event.homes)))
 
     def _on_mode(self, event: ModeChanged) -> None:
         self._events.add(ModeSet(self._driver.now(), event.mode.value, event.reason))

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from dht.contact import Address
+from dht.contact import Address, Contact
 from dht.identity import PublicKey
 
 log = logging.getLogger("rookery.node")
@@ -157,7 +157,7 @@ class PublishFailed(NodeEvent):
 class HomesFound(NodeEvent):
     """The nodes that forward signals to us are others now."""
 
-    homes: tuple[str, ...]
+    homes: tuple[Contact, ...]
 
     @property
     def text(self) -> str:
