@@ -114,7 +114,7 @@ class Network:
 
     async def server_contact(self) -> str:
         """The server's KEY@HOST:PORT, which must be known before it can be signed: it runs once without a list."""
-        first = await self._start(SERVER, "run")
+        first = await self._start(SERVER, "run", "--mode", "server")
         await self.stop([first])
         return str(first.ready["contact"])
 
@@ -125,7 +125,6 @@ class Network:
             f'network = "{NETWORK}"',
             'listen = "127.0.0.1"',
             "port = 0",
-            'mode = "server"',
             "include_loopback = true",
             f"bootstrap_signers = {json.dumps(keys)}",
             f"bootstrap_threshold = {len(keys)}",

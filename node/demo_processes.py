@@ -68,9 +68,9 @@ class Command:
 
     @property
     def complaints(self) -> str:
-        """The end of its standard error."""
-        lines = self._complaints.read_text(errors="replace").splitlines()
-        return " | ".join(line.strip() for line in lines[-TAIL:])
+        """The end of its standard error or, where it said nothing there, the last events it told."""
+        lines = [line.strip() for line in self._complaints.read_text(errors="replace").splitlines()]
+        return " | ".join((lines or [str(said["text"]) for said in self.said if "text" in said])[-TAIL:])
 
     async def hear(self, wanted: Callable[[Document], bool], timeout: float, what: str, *, skip: int = 0) -> Document:
         """Wait until it says a wanted line, from line `skip` on. Raises `CommandFailed` when it ends or is too late."""

@@ -25,12 +25,14 @@ async def poll(host: Host, command: str, wanted: Callable[[Document], bool], **p
 
 
 async def saved(host: Host, contacts: int) -> None:
-    """Wait until the journal of a running node holds so many contacts: rows may wait half a second for company."""
+    """Wait until the journal of a running node holds so many contacts, and that it serves: rows may wait half a second
+    for company."""
     async with asyncio.timeout(WAIT):
         while True:
             with closing(sqlite3.connect(f"file:{host.folder / 'journal.db'}?mode=ro", uri=True)) as journal:
                 (count,) = journal.execute("SELECT count(*) FROM contacts").fetchone()
-            if count >= contacts:
+                (serves,) = journal.execute("SELECT count(*) FROM meta WHERE name = 'served'").fetchone()
+            if count >= contacts and serves:
                 return
             await asyncio.sleep(0.1)
 
