@@ -11,7 +11,7 @@ import asyncio
 import json
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,9 @@ JOINED: Final = 30.0
 
 STOPPED: Final = 2.0
 """Seconds in which a node that is told to end has saved its state: a promise of the command's."""
+
+POLL: Final = 0.1
+"""Seconds between two looks at a node. UNSOURCED: not felt by people, and nothing to a node."""
 
 AT_ONCE: Final = 4
 """Nodes started at a time: a start is a second of a core's work. UNSOURCED"""
@@ -85,6 +88,16 @@ class Host:
         """Do one command of its local API."""
         async with ApiClient(unix=Path(self.ready["api"]), release=release()) as client:
             return await client.call(command, params)
+
+    async def until(self, command: str, wanted: Callable[[Document], bool], timeout: float, **params: Any) -> Document:
+        """Do a command again and again until its document is the wanted one. Raises `CommandFailed` when it is not."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while not wanted(document := await self.call(command, **params)):
+            if loop.time() > deadline:
+                raise CommandFailed(self.name, f"did not show what was wanted of {command!r}", str(document))
+            await asyncio.sleep(POLL)
+        return document
 
 
 class Network:

@@ -12,6 +12,9 @@ async def test_a_signal_ends_a_node_within_two_seconds_with_its_state_saved(net:
     server = await net.start_server()
     *hosts, _ = await net.start_hosts(["rook", "jay", "crow"])
     assert (await hosts[0].call("ping", peer=hosts[1].peer, link=True))["link"]["reached"]
+    for host in hosts:
+        # What a node has not heard of yet it cannot come back to.
+        await host.until("status", lambda status: status["contacts"] == 3, WAIT)
     peers = [host.peer for host in hosts]
     sequences = [(await host.published())["seq"] for host in hosts]
 

@@ -4,24 +4,15 @@ import asyncio
 import hashlib
 import random
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from node.demo_meeting import outcome_of, send
-from node.demo_network import Document, Host, Network
+from node.demo_network import Host, Network
 
 WAIT = 30.0
 
 NO_LIST = {"ROOKERY_BOOTSTRAP_LISTS": ""}
-
-
-async def poll(host: Host, command: str, wanted: Callable[[Document], bool], **params: str) -> Document:
-    """Ask a node again and again until its answer is the wanted one."""
-    async with asyncio.timeout(WAIT):
-        while not wanted(document := await host.call(command, **params)):
-            await asyncio.sleep(0.1)
-    return document
 
 
 async def saved(host: Host, contacts: int) -> None:
@@ -78,8 +69,8 @@ async def test_a_node_killed_at_random_moments_comes_back_without_any_list(net: 
     server = await net.start_server()
     witness, _, victim = await net.start_hosts(["rook", "jay", "crow"])
     peer, node_key = victim.peer, victim.ready["contact"].partition("@")[0]
-    seq = (await poll(witness, "find", lambda found: found["found"], peer=peer))["seq"]
-    await saved(victim, contacts=2)
+    seq = (await witness.until("find", lambda found: found["found"], WAIT, peer=peer))["seq"]
+    await saved(victim, contacts=3)
     await server.process.kill()
 
     await victim.process.kill()
@@ -100,7 +91,9 @@ async def test_a_node_killed_at_random_moments_comes_back_without_any_list(net: 
     status = await victim.call("status")
     assert status["bootstrap"] == []
     assert status["contacts"] >= 2
-    found = await poll(witness, "find", lambda found: found["found"] and found["seq"] >= published["seq"], peer=peer)
+    found = await witness.until(
+        "find", lambda found: found["found"] and found["seq"] >= published["seq"], WAIT, peer=peer
+    )
     assert victim.ready["contact"] in found["direct"]
 
 
