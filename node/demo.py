@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
+from urllib.parse import urlsplit
 
 from dht.errors import RookeryError
 from node.demo_meeting import make_archive, meet
@@ -95,10 +96,9 @@ async def story(report: Report, count: int, rng: random.Random) -> None:
         report.heading(f"A network of {count} nodes and a bootstrap server, each a process of its own")
         with report.step("sign a list of first contacts and serve it") as step:
             server = await net.start_server()
-            step.note = net.list_url
-        with report.step(f"start {count} nodes that know only the list; all join and publish") as step:
+            step.note = f"at {urlsplit(net.list_url).netloc}"
+        with report.step(f"start {count} nodes that know only the list; all join and publish"):
             hosts = await net.start_hosts(names_of(count))
-            step.note = f"{sum(host.alive for host in hosts)} processes"
         first, second = rng.sample(hosts, 2)
         await one_meeting(report, net, first, second, "first")
         report.rows += [await row_of(host) for host in (server, *hosts)]
@@ -114,21 +114,21 @@ async def story(report: Report, count: int, rng: random.Random) -> None:
         mark(report, victims, (first, second), (third, fourth))
 
         report.heading("The end")
-        with report.step("tell the others to stop; each saves its state") as step:
+        with report.step("stop the others; each saves its state") as step:
             seconds = await net.stop([host for host in hosts if host.alive])
-            step.note = f"{len(seconds)} nodes, the slowest after {max(seconds):.2f} s"
+            step.note = f"{len(seconds)} nodes, at most {max(seconds):.2f} s"
 
 
 async def one_meeting(report: Report, net: Network, sender: Host, receiver: Host, which: str) -> None:
     """Two peers meet, and a file of their own crosses."""
-    report.heading(f"{sender.name} sends to {receiver.name}, of whom it knows {receiver.peer}")
+    report.heading(f"{sender.name} sends to {receiver.name}, of whom it knows no more than the key\n{receiver.peer}")
     file = net.folder / f"{which}.tar"
     with report.step("pack a file: a part of Python's own library") as step:
         count = await asyncio.to_thread(make_archive, file, backwards=which == "second")
         step.note = f"{count} files, {file.stat().st_size / 1e6:.1f} MB"
     with report.step("look up, signal, connect, send; compare SHA-256") as step:
         meeting = await meet(net.nursery, sender, receiver, file)
-        step.note = f"{meeting.throughput / 1e6:.1f} MB/s, {meeting.sha256[:16]}…"
+        step.note = f"{meeting.throughput / 1e6:.1f} MB/s"
     report.meetings.append(meeting)
 
 

@@ -130,7 +130,7 @@ class Report:
         for row in self.rows:
             fate = "[red]✗ killed[/red]" if row.killed else "[green]● alive[/green]"
             rows.append((row.name, f"{row.peer[:8]}…", str(row.port), str(row.contacts), row.first, fate, row.second))
-        _table(("node", "key", "UDP port", "contacts", "first meeting", "then", "second meeting"), rows, right=(2, 3))
+        _table(("node", "key", "UDP port", "contacts", "1st meeting", "then", "2nd meeting"), rows, right=(2, 3))
 
     def _show_meetings(self) -> None:
         heads = ["phase", *(f"{one.sender} → {one.receiver}" for one in self.meetings)]
@@ -154,12 +154,12 @@ class Report:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(header_style="bold")
+    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))  # For 80 columns.
     for number, head in enumerate(heads):
         table.add_column(head, justify="right" if number in right else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    screen().print()
     screen().print(table)
