@@ -287,3 +287,11 @@ def test_the_pages_link_to_each_other() -> None:
             for title in re.findall(r"^#+ (.+)$", target, re.M)
         }
         assert anchor in headings, f"{file}#{anchor}"
+
+
+def test_every_attack_of_the_threat_model_has_a_limit_and_a_test() -> None:
+    text = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\| attack \| what bounds it \| shown by \|\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.M)
+    rows = [row.strip("| ").split(" | ") for table in tables for row in table.splitlines()]
+    assert len(tables) >= 7
+    assert [row for row in rows if len(row) != 3 or not re.search(r"`tests/[a-z0-9_/]+\.py`", row[2])] == []
