@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -36,7 +37,7 @@ from node.adapters.keyfile import (
 )
 from node.adapters.keyfile_folder import DataDirLock
 from node.config import NodeConfig
-from node.driver import Datagrams, Driver, Stopped
+from node.driver import Driver, Stopped
 from node.node_events import (
     AddressSeen,
     ClockWrong,
@@ -54,7 +55,7 @@ from node.node_journal import Journal, restore, restored_contacts
 from node.node_links import Links
 from node.node_lookups import Lookups
 from node.node_meeting import Meeting, import_webrtc
-from node.node_parts import NodeParts, make_session, network_secret, save_within
+from node.node_parts import NodeParts, datagrams_for, make_session, network_secret, save_within
 from node.node_publishing import Publishing
 from node.node_results import (
     ConnectOutcome,
@@ -69,7 +70,7 @@ from node.node_results import (
 )
 from node.node_status import NodeStatus, contact_infos, node_status
 from node.node_tasks import Tasks
-from node.ports import LinkError
+from node.ports import LinkError, Stream
 from node.protocols.peer_record import Capability
 from node.protocols.signaling import Signaling
 from node.storage import DropMeta, Meta, Storage
@@ -225,6 +226,12 @@ class Node:
         except Stopped:
             return ConnectOutcome(False, Reason.STOPPING, "the node is stopping")
 
+    def serve(self, name: str, handler: Callable[[PublicKey, Stream], Awaitable[None]]) -> None:
+        """Call `handler(peer, stream)` for every stream `name` that a peer opens, on links there are and will be."""
+        if name.startswith("rookery/"):
+            raise LocalError(f"stream name {name!r} is not for apps: names that begin with rookery/ are the node's own")
+        self._links.serve(name, lambda link: partial(handler, link.peer))
+
     async def ping_link(self, peer: PublicKey) -> LinkPing:
         """Ping a peer over the data channel, which is opened if need be."""
         outcome = await self.connect(peer)
@@ -269,7 +276,7 @@ class Node:
         stack.push_async_callback(save_within, STOP_TIMEOUT, storage.close)
         snapshot = await storage.load()
         node_key = self._node_key(snapshot)
-        self._datagrams = await self._open_datagrams()
+        self._datagrams = await datagrams_for(parts, config)
         stack.callback(self._datagrams.close)
         self._driver = Driver(
             lambda now: DhtEngine(
@@ -321,7 +328,8 @@ class Node:
         )
         known = [*config.contacts, *restored_contacts(snapshot)]
         fetch = self._fetch_list if config.bootstrap_lists else None
-        self._joining = Joining(driver, self._events, known, fetch, parts.rng)
+        served = _SERVED in snapshot.meta
+        self._joining = Joining(driver, self._events, known, fetch, parts.rng, served=served)
         driver.subscribe(ProbeRequested, lambda probe: self._datagrams.send_from_elsewhere(probe.data, probe.address))
         driver.subscribe(HomesChanged, lambda event: self._events.add(HomesFound(driver.now(), event.homes)))
         driver.subscribe(AddressChanged, lambda event: self._events.add(AddressSeen(driver.now(), event.address)))
@@ -353,16 +361,6 @@ class Node:
         if self.config.mode == "server" or (self.config.mode == "auto" and _SERVED in snapshot.meta):
             return load_or_create_node_key(self.config.node_key_file)
         return NodeKey.from_secret(self._parts.rng.randbytes(32))
-
-    async def _open_datagrams(self) -> Datagrams:
-        config = self.config
-        hosts = ["0.0.0.0", "::"] if config.listen == "::" else [config.listen]
-        try:
-            return await self._parts.open_datagrams(hosts, config.port)
-        except LocalError:
-            if config.port_is_explicit:
-                raise
-            return await self._parts.open_datagrams(hosts, 0)
 
     async def _fetch_list(self) -> ListReport:
         # Only where there is a list to fetch: its carriers import aiohttp, which takes as long as all the rest.

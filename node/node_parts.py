@@ -54,6 +54,17 @@ class NodeParts:
     """Tunables of the DHT, None for the defaults."""
 
 
+async def datagrams_for(parts: NodeParts, config: NodeConfig) -> Datagrams:
+    """Bind where the configuration says; the default port gives way to any free one."""
+    hosts = ["0.0.0.0", "::"] if config.listen == "::" else [config.listen]
+    try:
+        return await parts.open_datagrams(hosts, config.port)
+    except LocalError:
+        if config.port_is_explicit:
+            raise
+        return await parts.open_datagrams(hosts, 0)
+
+
 def make_session(parts: NodeParts, engine: DhtEngine, settings: NodeConfig) -> Session:
     """An attempt at a link that asks neighbours how we look from outside, and nobody else."""
     from node.adapters.webrtc import WebRtcConfig, WebRtcSession
