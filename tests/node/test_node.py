@@ -55,7 +55,7 @@ async def test_a_node_tells_what_it_is(net):
     await until(lambda: one.status().published is not None, "publishing")
     status = one.status()
     assert status.identity == one.identity and status.joined and status.contacts == 2
-    assert status.published is not None and status.published.stored == 2
+    assert status.published is not None and status.published.stored == 3
     assert status.contact.address == ("127.0.0.1", status.listening[0][1])
     document = to_json(status)
     assert document["mode"] == "server" and document["counters"]["udp"]["received"] > 0
@@ -97,7 +97,7 @@ async def test_a_ping_over_the_dht_tells_of_every_way(net):
 async def test_values_are_put_and_read_back(net):
     one, two, _ = await net.servers(3)
     receipt = await one.put(b"first", salt=b"name")
-    assert receipt.ok and receipt.stored == 2
+    assert receipt.ok and receipt.stored == 3
     second = await one.put(b"second", salt=b"name", expected_seq=receipt.seq)
     assert second.ok and second.seq > receipt.seq
     read = await two.get(owner=one.identity, salt=b"name")
