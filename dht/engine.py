@@ -253,6 +253,11 @@ class DhtEngine:
         """Fix the role; None lets evidence from outside decide."""
         self._outlook.force(mode)
 
+    def presume_server(self, now: float) -> None:
+        """Serve though nobody has tried us from outside yet, unless the role is fixed; the next round of dial-backs
+        decides. For a node that served before and finds nobody who serves: of clients alone no network grows."""
+        self._outlook.presume()
+
     def close(self, now: float) -> None:
         """Report nothing more and ask nobody anything; what is in flight is forgotten."""
         self._homes.clear()

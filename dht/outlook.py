@@ -63,6 +63,11 @@ class Outlook:
         if self.reachability.force(mode):
             self._report_mode()
 
+    def presume(self) -> None:
+        """Serve until evidence says otherwise, unless the role is fixed."""
+        if self.reachability.presume():
+            self._report_mode()
+
     def next_timer(self) -> float | None:
         """When `tick` is due."""
         return self._round.ends if self._round is not None else self._next_round

@@ -86,6 +86,13 @@ class Reachability:
         self._failed_rounds = 0
         return self._become(mode, "set by configuration")
 
+    def presume(self) -> bool:
+        """Serve unasked, until the first round of dial-backs says otherwise. Returns whether the role changed."""
+        if self._forced is not None or self.mode is Mode.SERVER:
+            return False
+        self._failed_rounds = LOST_ROUNDS - 1
+        return self._become(Mode.SERVER, "this node served before, and found nobody who does")
+
     def on_dial_back_round(self, reached: int, asked: int) -> bool:
         """A round of dial-backs ended: `reached` of `asked` peers got through. Returns whether the role changed."""
         if self._forced is not None or asked == 0:

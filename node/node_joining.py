@@ -62,13 +62,18 @@ class Joining:
         known: Sequence[Contact],
         fetch_list: Callable[[], Awaitable[ListReport]] | None,
         rng: random.Random,
+        *,
+        served: bool = False,
     ) -> None:
-        """`known`: saved and configured contacts, best first. `fetch_list` asks for the signed lists."""
+        """`known`: saved and configured contacts, best first. `fetch_list` asks for the signed lists. `served`: whether
+        this node was a server when it ended. Such a one serves when it finds nobody: else a network whose nodes all
+        started anew would consist of clients that wait for each other."""
         self._driver = driver
         self._events = events
         self._known = list(known)
         self._fetch_list = fetch_list
         self._rng = rng
+        self._served = served
         self._listed: list[Contact] = []
         self._named: list[tuple[bytes, tuple[str, int]]] = []
         self._next_list = 0.0
@@ -96,6 +101,8 @@ class Joining:
             contacts = await self._attempt()
             if contacts:
                 break
+            if self._served:
+                self._driver.command(lambda engine, now: engine.presume_server(now))
             wait = pause * self._rng.uniform(0.8, 1.2)
             tried = len(dict.fromkeys((*self._known, *self._listed)))
             self._events.add(Alone(self._driver.now(), tried, wait))

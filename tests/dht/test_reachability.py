@@ -185,3 +185,24 @@ class TestMode:
         outlook.on_dial_back_round(1, 5)
         assert outlook.force(None) is False
         assert (outlook.mode, outlook.reason) == (Mode.SERVER, "1 of 5 peers reached this port from outside")
+
+    def test_a_server_by_presumption_needs_one_bad_round_only(self) -> None:
+        outlook = Reachability(DhtConfig())
+        assert outlook.presume()
+        assert outlook.mode is Mode.SERVER
+        assert not outlook.presume()
+        assert outlook.on_dial_back_round(0, 5)
+        assert outlook.mode is Mode.CLIENT
+
+    def test_a_server_by_presumption_that_is_reached_is_as_any_other(self) -> None:
+        outlook = Reachability(DhtConfig())
+        outlook.presume()
+        outlook.on_dial_back_round(2, 5)
+        assert not outlook.on_dial_back_round(0, 5)
+        assert outlook.mode is Mode.SERVER
+
+    def test_a_fixed_role_is_not_presumed_away(self) -> None:
+        outlook = Reachability(DhtConfig())
+        outlook.force(Mode.CLIENT)
+        assert not outlook.presume()
+        assert outlook.mode is Mode.CLIENT

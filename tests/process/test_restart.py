@@ -108,3 +108,19 @@ async def test_the_last_good_list_is_kept_for_when_no_source_is_left(net: Networ
     await net.restart(host, ROOKERY_BOOTSTRAP_LISTS="http://127.0.0.1:9/bootstrap.json")
     await host.process.logged("joined", WAIT)
     assert (await host.call("status"))["contacts"] == 1
+
+
+async def test_nodes_that_all_were_killed_at_once_find_each_other_again(net: Network) -> None:
+    server = await net.start_server()
+    hosts = await net.start_hosts(["rook", "jay"])
+    for host in hosts:
+        await saved(host, contacts=2)
+    # As after a power cut: nobody is left who serves, and none of the two was told to.
+    await asyncio.gather(*(host.process.kill() for host in (server, *hosts)))
+    await asyncio.gather(
+        *(net.restart(host, **NO_LIST, ROOKERY_PORT=str(host.port)) for host in hosts),
+    )
+    for host in hosts:
+        await host.process.logged("joined", WAIT)
+        await host.published()
+        assert (await host.until("status", lambda status: status["contacts"] == 1, WAIT))["mode"] == "server"
