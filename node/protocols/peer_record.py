@@ -22,7 +22,7 @@ from dht.errors import DecodeError, LocalError
 VERSION: Final = 1
 
 MAX_PAYLOAD: Final = 700
-"""Bytes: leaves 181 of a record's 1,000 for what a later release appends."""
+"""Bytes: leaves 183 of a record's 1,000 for what a later release appends."""
 
 MAX_DIRECT: Final = 2
 """One IPv4 and one IPv6 endpoint."""
