@@ -1,0 +1,35 @@
+"""Prints the swarms' figures side by side at the end of a run."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+Figures = dict[str, dict[str, float]]
+
+FIGURES = pytest.StashKey[Figures]()
+
+
+@pytest.fixture
+def swarm_figures(pytestconfig: pytest.Config) -> Figures:
+    """Figures by swarm, to be shown at the end."""
+    return pytestconfig.stash.setdefault(FIGURES, {})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show the table."""
+    figures = config.stash.get(FIGURES, {})
+    if not figures:
+        return
+    table = Table(title="one run, one machine; the kademlia package's values are unsigned")
+    table.add_column("")
+    for swarm in figures:
+        table.add_column(swarm, justify="right")
+    for name in sorted({name for row in figures.values() for name in row}):
+        table.add_row(name, *(f"{row[name]:,.4g}" for row in figures.values()))
+    text = io.StringIO()
+    Console(width=100, file=text).print(table)
+    terminalreporter.write("\n" + text.getvalue())
