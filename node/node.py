@@ -51,7 +51,7 @@ from node.node_events import (
 from node.node_events import Stopped as StoppedEvent
 from node.node_files import Decide, FileEvent, Files
 from node.node_joining import Joining
-from node.node_journal import Journal, restore, restored_contacts
+from node.node_journal import Journal, open_journal, restore, restored_contacts
 from node.node_links import Links
 from node.node_lookups import Lookups
 from node.node_meeting import Meeting, import_webrtc
@@ -272,9 +272,8 @@ class Node:
         config, parts, stack = self.config, self._parts, self._stack
         stack.enter_context(DataDirLock(config.data_dir))
         self._identity = load_or_create_identity(config.identity_file)
-        storage = await parts.open_storage(config.journal_file)
+        storage, snapshot = await open_journal(parts.open_storage, config.journal_file, self._events)
         stack.push_async_callback(save_within, STOP_TIMEOUT, storage.close)
-        snapshot = await storage.load()
         node_key = self._node_key(snapshot)
         self._datagrams = await datagrams_for(parts, config)
         stack.callback(self._datagrams.close)

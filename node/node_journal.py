@@ -6,11 +6,15 @@ Decides which events become which rows, and what is taken back at a start. Refus
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final
 
 from dht.contact import Contact
 from dht.engine import DhtEngine
 from dht.events import ContactAdded, RecordDropped, RecordStored
+from node.adapters.sqlite import set_aside_corrupt
 from node.driver import Driver
 from node.node_events import EventLog, JournalFault
 from node.storage import (
@@ -21,6 +25,7 @@ from node.storage import (
     Snapshot,
     Storage,
     StorageClosed,
+    StorageCorrupt,
     StorageFailing,
 )
 
@@ -32,6 +37,29 @@ SAVE_INTERVAL: Final = 600.0
 
 POLL: Final = 15.0
 """Seconds between looks at what happened to the storage by itself, as often as the engine's own upkeep."""
+
+
+async def open_journal(
+    open_storage: Callable[[Path], Awaitable[Storage]], path: Path, events: EventLog
+) -> tuple[Storage, Snapshot]:
+    """Open a storage and read it; a damaged one is set aside, and an empty one begun. Raises `StorageError`."""
+    try:
+        return await _read(await open_storage(path))
+    except StorageCorrupt as error:
+        # The node is not running yet, and has no clock of its own.
+        now = time.time()
+        aside = set_aside_corrupt(path, now)
+        text = f"{error.where}: {error.problem}; it was set aside as {aside.name}, and an empty one begun"
+        events.add(JournalFault(now, text, over=True))
+        return await _read(await open_storage(path))
+
+
+async def _read(storage: Storage) -> tuple[Storage, Snapshot]:
+    try:
+        return storage, await storage.load()
+    except BaseException:
+        await storage.close()
+        raise
 
 
 class Journal:
