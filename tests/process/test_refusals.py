@@ -85,3 +85,35 @@ async def test_a_server_that_is_handed_a_tampered_list_stops_serving_it(net: Net
             assert answer.status == 200
             assert await answer.text() == good
     assert server.alive
+
+
+async def test_a_key_that_others_can_read_is_not_used(net: Network) -> None:
+    await net.make_signers()
+    host = await net.start_host("rook")
+    await net.stop([host])
+    key = host.folder / "identity.key"
+    before = key.read_bytes()
+    key.chmod(0o644)
+
+    command = await net.nursery.start("run", "run", "--data-dir", str(host.folder), settings=net.settings)
+    assert str(key) in await refused(command, 2)
+    assert "chmod 600" in command.complaints
+    assert key.read_bytes() == before
+
+
+async def test_a_damaged_journal_is_set_aside_and_the_node_runs(net: Network) -> None:
+    await net.start_server()
+    (host,) = await net.start_hosts(["rook"])
+    peer = host.peer
+    await net.stop([host])
+    journal = host.folder / "journal.db"
+    journal.write_bytes(b"no database " * 1000)
+
+    await net.restart(host)
+    await host.process.logged("joined", WAIT)
+    assert host.peer == peer
+    said = await host.process.logged("journal-fault", WAIT)
+    assert said["level"] == "warning"
+    (aside,) = host.folder.glob("journal.db.corrupt-*")
+    assert aside.name in said["text"]
+    assert aside.read_bytes() == b"no database " * 1000

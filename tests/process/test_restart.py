@@ -4,11 +4,14 @@ import asyncio
 import hashlib
 import random
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from node.demo_meeting import outcome_of, send
-from node.demo_network import Host, Network
+from node.demo_network import Document, Host, Network
 
 WAIT = 30.0
 
@@ -33,6 +36,11 @@ def accepting(folder: Path) -> dict[str, str]:
     return {"ROOKERY_RECEIVE": "accept", "ROOKERY_ACCEPT_FROM": "all", "ROOKERY_DOWNLOAD_DIR": str(folder)}
 
 
+def beyond(count: int) -> Callable[[Document], bool]:
+    """Whether a line tells that more than so many bytes have gone out."""
+    return lambda said: said["event"] == "progress" and said["done"] > count
+
+
 async def test_a_file_goes_on_where_the_receiver_was_killed(net: Network, payload: Path) -> None:
     await net.start_server()
     folder = net.folder / "downloads"
@@ -42,9 +50,7 @@ async def test_a_file_goes_on_where_the_receiver_was_killed(net: Network, payloa
 
     sending = await send(net.nursery, sender, receiver.peer, payload)
     size = payload.stat().st_size
-    begun = await sending.hear(
-        lambda said: said["event"] == "progress" and said["done"] > 4_000_000, WAIT, "having sent a part"
-    )
+    begun = await sending.hear(beyond(4_000_000), WAIT, "having sent a part")
     assert begun["done"] < size
     await receiver.process.kill()
     assert not (folder / payload.name).exists()
@@ -61,6 +67,34 @@ async def test_a_file_goes_on_where_the_receiver_was_killed(net: Network, payloa
     digest = hashlib.sha256(payload.read_bytes()).hexdigest()
     assert outcome["sha256"] == digest
     assert hashlib.sha256((folder / payload.name).read_bytes()).hexdigest() == digest
+    assert [file.name for file in folder.iterdir() if file.is_file()] == [payload.name]
+
+
+@pytest.mark.slow
+async def test_a_file_arrives_however_often_either_side_is_killed(net: Network, payload: Path) -> None:
+    rng = random.Random(3)
+    await net.start_server()
+    folder = net.folder / "downloads"
+    (sender,) = await net.start_hosts(["rook"])
+    receiver = await net.start_host("jay", **accepting(folder))
+    size = payload.stat().st_size
+    reached = 0
+    for victim in (sender, receiver, sender, receiver, receiver):
+        await receiver.published()
+        sending = await send(net.nursery, sender, receiver.peer, payload)
+        # Part of the way further than the last time, so that the end is not reached before the last turn.
+        aim = reached + rng.randrange(1_000_000, 8_000_000)
+        begun = await sending.hear(beyond(aim), 2 * WAIT, "having sent a part")
+        assert reached <= begun["done"] < size
+        await victim.process.kill()
+        await net.restart(victim)
+        await victim.published()
+        reached = aim - 1_000_000
+
+    outcome = await outcome_of(await send(net.nursery, sender, receiver.peer, payload))
+    assert outcome["resumed_at"] > 0
+    assert hashlib.sha256((folder / payload.name).read_bytes()).hexdigest() == outcome["sha256"]
+    assert outcome["sha256"] == hashlib.sha256(payload.read_bytes()).hexdigest()
     assert [file.name for file in folder.iterdir() if file.is_file()] == [payload.name]
 
 
