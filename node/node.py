@@ -264,6 +264,7 @@ class Node:
 
         `decide` says yes or no to each offer; without it the configuration does.
         """
+        self._meeting.prepare_soon()
         await self._files.receive(directory, decide, on_event, count)
 
     # Starting

@@ -151,6 +151,11 @@ class Meeting:
             return False
         return True
 
+    def prepare_soon(self) -> None:
+        """Get ready for a link that somebody waits for, so that the first caller does not wait for it."""
+        if self._prepare_once is not None and self._prepared is None:
+            self._prepared = asyncio.get_running_loop().create_task(asyncio.to_thread(self._prepare_once))
+
     async def close(self) -> None:
         """Give up every attempt."""
         self._closing = True
@@ -309,11 +314,8 @@ class Meeting:
 
     async def _prepare(self, phases: dict[str, float]) -> None:
         """Once, and in a thread: half a second in which the loop must go on answering others."""
-        if self._prepare_once is None:
-            return
-        if self._prepared is None:
-            self._prepared = asyncio.get_running_loop().create_task(asyncio.to_thread(self._prepare_once))
-        if not self._prepared.done():
+        self.prepare_soon()
+        if self._prepared is not None and not self._prepared.done():
             await self._timed(asyncio.shield(self._prepared), phases, "prepare")
 
 
