@@ -196,6 +196,12 @@ def test_too_few_nodes_are_refused(demo: Demo) -> None:
     assert b"at least 8 are needed" in complaints
 
 
+def test_make_demo_runs_this_program() -> None:
+    root = Path(__file__).resolve().parents[2]
+    told = subprocess.run(["make", "-n", "demo"], cwd=root, capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1].strip() == ".venv/bin/python -m node.demo"
+
+
 def is_host(process: psutil.Process) -> bool:
     """Whether this is one of the nine: the server's folder is called `bootstrap`."""
     return not any(part.endswith("bootstrap") for part in command_line(process))
