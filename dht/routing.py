@@ -127,6 +127,8 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
             if self._crowded(contact, bucket):
                 return Offer.CROWDED
             if bucket.add_node(contact):
+                # It may have waited for this seat under another address: left there, it would succeed itself when dead.
+                bucket.replacement_nodes.pop(contact.id, None)
                 self._count(contact, 1)
                 self._by_key[contact.key] = contact
                 return Offer.ADDED

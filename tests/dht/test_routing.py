@@ -168,6 +168,15 @@ class TestReplacements:
         table.discard(at(0b1000_0000))
         assert len(table) == 1
 
+    def test_nobody_is_a_replacement_for_itself(self) -> None:
+        table = small_table(*self.FULL)
+        here, there = at(0b1000_0101, key=9), at(0b1000_0110, ("192.168.0.2", 1000), key=9)
+        assert [table.offer(here), table.offer(there)] == [Offer.FULL, Offer.FULL]
+        assert table.discard(at(0b1000_0000)) == there
+        assert table.offer(here) is Offer.ADDED
+        assert table.discard(here) is None
+        assert here not in table
+
     def test_promoted_replacement_counts_against_its_prefix(self) -> None:
         table = small_table(*self.FULL, at(0b1000_0010, ("20.0.0.1", 1000)))
         assert table._prefixes == {}
