@@ -75,8 +75,6 @@ async def until_told(options: argparse.Namespace, told: list[int]) -> int:
     try:
         async with asyncio.timeout(TIME_LIMIT):
             await story(report, options.nodes, random.Random(options.seed))
-    except BrokenPipeError:
-        raise
     except StepFailed as failure:
         report.failed(failure)
         return 1
