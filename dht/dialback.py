@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from dht.contact import Contact
+from dht.contact import Address, Contact
 from dht.limits import RateLimiter
 from dht.operation import Context, Operation
 from dht.records import Refusal
@@ -41,6 +41,7 @@ class DialBackRound(Operation):
         self._done = done
         self._nonces: dict[bytes, bytes] = {}
         self._reached: set[bytes] = set()
+        self._asked: set[Address] = set()
         self._awaited: set[bytes] = set()
         """Whose pong or probe may still come."""
         self.ends = now + ROUND_SECONDS
@@ -51,6 +52,7 @@ class DialBackRound(Operation):
         self._rng.shuffle(order)
         chosen = diverse(order, VOTERS, 1)
         self._awaited.update(contact.key for contact in chosen)
+        self._asked.update(contact.address for contact in chosen)
         for contact in chosen:
             self.context.request(contact, self, Ping, (), now)
 
@@ -73,9 +75,10 @@ class DialBackRound(Operation):
         if pending.contact.key not in self._nonces:
             self._settle(pending.contact.key, now)
 
-    def on_probe(self, key: bytes, nonce: bytes, now: float) -> bool:
-        """A PROBE came in from the node `key`. Returns whether it was asked for."""
-        if self.ended or self._nonces.get(key) != nonce:
+    def on_probe(self, key: bytes, nonce: bytes, source: Address, now: float) -> bool:
+        """A PROBE came in from the node `key` at `source`. Returns whether it was asked for, and proves something: from
+        the socket we wrote to it would get through any NAT."""
+        if self.ended or self._nonces.get(key) != nonce or source in self._asked:
             return False
         self._reached.add(key)
         self._settle(key, now)

@@ -9,7 +9,7 @@ from typing import Final
 
 from dht.contact import Address, Contact, pack_address, unpack_contact, unpack_contacts
 from dht.errors import DecodeError
-from dht.exchange import Exchange
+from dht.exchange import CHECK_BYTES, Exchange
 from dht.inbox import Inbox
 from dht.limits import source_of
 from dht.maintenance import Maintenance
@@ -42,6 +42,10 @@ _CLIENT_ANSWERS: Final = (Ping, Signal)
 """What a client answers, too; the rest it leaves alone, so that others drop it from their tables (BEP 43)."""
 
 
+MIN_ROOM: Final = 100
+"""Message bytes a reply keeps where a question back is paid from it: those of every reply without contacts."""
+
+
 class Dispatch:
     """Hands messages on."""
 
@@ -64,7 +68,7 @@ class Dispatch:
     def on_message(self, message: Message, key: bytes, address: Address, now: float) -> None:
         """A reply, or a message that has none."""
         if isinstance(message, Probe):
-            self._outlook.on_probe(key, message, now)
+            self._outlook.on_probe(key, message, address, now)
         elif isinstance(message, DownHint):
             self._on_down_hint(message, now)
         else:
@@ -80,18 +84,32 @@ class Dispatch:
             self._context.count("ignored_as_client")
             return
         asking = self._responder.asking(request, key, address, size, now)
+        newcomer = self._newcomer(request, asking, now) if server and request.server else None
         reply = self._answer(request, asking, own_id, now)
         if reply is not None and not self._exchange.reply(asking, reply):
             self._context.count("reply_over_request")
-        # Asked back only at a proven address: else a forged one could be sent more than it sent.
-        if asking.proven and server and request.server:
-            known = self._context.table.get(key)
-            if known is not None and known.address == address:
-                return
-            contact = _contact_of(key, address)
-            # One we know has moved: its old address would be handed on until it is found silent there.
-            if contact is not None and (known is not None or self._context.table.has_room(contact)):
-                self._maintenance.on_asked_by(contact, now)
+        if newcomer is not None:
+            self._maintenance.check(newcomer, now, bare=not asking.proven)
+
+    def _newcomer(self, request: Request, asking: Asking, now: float) -> Contact | None:
+        """Who asks, if it is a server that may belong into the table and is to be asked back now.
+
+        An address not proven pays for that question with as many bytes of its reply: it never gets more than it sent.
+        """
+        known = self._context.table.get(asking.key)
+        if known is not None and known.address == asking.address:
+            return None
+        if not asking.proven and asking.room < MIN_ROOM + CHECK_BYTES:
+            return None
+        contact = _contact_of(asking.key, asking.address)
+        # One we know has moved: its old address would be handed on until it is found silent there.
+        if contact is None or not (known is not None or self._context.table.has_room(contact)):
+            return None
+        if not self._maintenance.may_ask_back(contact, now):
+            return None
+        if not asking.proven:
+            asking.room -= CHECK_BYTES
+        return contact
 
     def _on_reply(self, message: Message, key: bytes, address: Address, now: float) -> None:
         requests = self._context.requests

@@ -35,6 +35,9 @@ from dht.store import Store
 from dht.walks import FindNodeWalk, GetWalk, JoinWalk, PingOperation
 from dht.wire import DownHint, Request
 
+_NO_ADDRESS = ("127.0.0.1", 0)
+"""Where we are, as long as nobody has told us: the id rules exempt it."""
+
 
 class DhtEngine:
     """One DHT node without a socket."""
@@ -62,12 +65,12 @@ class DhtEngine:
         self._exchange = Exchange(config, node_key, rng, self.counters, network_key)
         self.requests = self._exchange.requests
         tokens = Tokens(rng, config.token_rotation, now)
-        responder = Responder(config, self._store, tokens, self.verdicts, self.emit)
+        self._responder = Responder(config, self._store, tokens, self.verdicts, self.emit)
         self._inbox = Inbox(self, self._exchange, config)
         self._maintenance = Maintenance(self, config, self._store, rng, now)
         self._maintenance.own_place = self._own_id.to_bytes(ID_BYTES, "big")
         self._outlook = Outlook(self, config, rng, self._on_address, self._on_mode)
-        self._dispatch = Dispatch(self, self._exchange, responder, self._inbox, self._maintenance, self._outlook)
+        self._dispatch = Dispatch(self, self._exchange, self._responder, self._inbox, self._maintenance, self._outlook)
         self._homes: list[tuple[HomeKeeper, float]] = []
         self._waiting: deque[Operation] = deque()
         self._restored: list[Contact] = []
@@ -278,9 +281,10 @@ class DhtEngine:
         tag: object = None,
         resend: bool = False,
         timeout: float | None = None,
+        bare: bool = False,
     ) -> None:
         """Send a request whose outcome goes to `owner`."""
-        self._exchange.request(contact, owner, kind, fields, now, tag=tag, resend=resend, timeout=timeout)
+        self._exchange.request(contact, owner, kind, fields, now, tag=tag, resend=resend, timeout=timeout, bare=bare)
 
     def emit(self, event: Event) -> None:
         """Report to the application."""
@@ -300,6 +304,19 @@ class DhtEngine:
     def count(self, what: str) -> None:
         """Count an occurrence."""
         self.counters[what] += 1
+
+    @property
+    def own_contact(self) -> Contact | None:
+        """Ourselves as others know us; None for a client, whom nobody stores with."""
+        return Contact(self.own_key, self.public_address or _NO_ADDRESS) if self.mode is Mode.SERVER else None
+
+    def held(self, place: bytes, now: float) -> list[SignedRecord]:
+        """What we hold at a place for others."""
+        return self._store.get(place, now)
+
+    def keep(self, record: SignedRecord, until: float, expected_seq: int | None, now: float) -> Refusal:
+        """Hold a record ourselves."""
+        return self._responder.keep(record, now, expires=until, expected_seq=expected_seq)
 
     # Consequences
 

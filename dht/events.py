@@ -228,9 +228,9 @@ class RecordDropped(Event):
 
 @dataclass(frozen=True, slots=True)
 class AddressChanged(Event):
-    """Enough others agree on our public address, or no longer do (None)."""
+    """Enough others agree on another public address of ours than before."""
 
-    address: Address | None
+    address: Address
 
 
 @dataclass(frozen=True, slots=True)

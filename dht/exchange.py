@@ -10,7 +10,7 @@ from random import Random
 from typing import Final
 
 from dht.config import DhtConfig
-from dht.constants import HEADER_BYTES, MAC_BYTES, MAX_DATAGRAM
+from dht.constants import HEADER_BYTES, MAC_BYTES, MAX_DATAGRAM, OVERHEAD_BYTES
 from dht.contact import Address, Contact
 from dht.errors import BoxError, DecodeError
 from dht.identity import NodeKey
@@ -59,6 +59,9 @@ _PADS: Final[dict[type[Request], bytes]] = {
     Get: bytes(REPLY_ROOM_GET - 48),
     DialBack: b"",
 }
+
+CHECK_BYTES: Final = OVERHEAD_BYTES + 43
+"""Largest datagram of a FIND_NODE without padding: array and number (2), id (9), token (10), flag (1), target (21)."""
 
 
 class Exchange:
@@ -114,11 +117,12 @@ class Exchange:
         tag: object = None,
         resend: bool = False,
         timeout: float | None = None,
+        bare: bool = False,
     ) -> None:
-        """Send a request; its outcome goes to `owner`."""
+        """Send a request; its outcome goes to `owner`. `bare`: without padding, where a short reply will do."""
         requests = self.requests
         token = requests.token_for(contact.key, now)
-        if not token and kind in _PADS:
+        if not (token or bare) and kind in _PADS:
             fields = (*fields, _PADS[kind])
         pending = Pending(requests.new_id(), contact, _REPLY_OF[kind], owner, tag)
         message = kind(pending.rid, token, self.server, *fields)

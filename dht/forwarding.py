@@ -81,7 +81,7 @@ class Forwarding:
         return True
 
     def find(self, recipient: bytes, now: float) -> Contact | None:
-        """Where to forward what is for `recipient`, or None."""
+        """Where to forward what is for `recipient`, or None. A registration goes before a handle of the same bytes."""
         for entry in (self._entries.get(recipient), self._handles.get(recipient)):
             if entry is not None and entry.expires > now:
                 return entry.contact

@@ -121,8 +121,10 @@ class Lookup:
         return True
 
     def known_within(self, distance: int) -> int:
-        """How many candidates nearer than `distance` are known, failed ones included."""
-        return bisect_left(self._sorted, distance, key=_by_distance)
+        """How many candidates nearer than `distance` are known for sure: from our own table, or by their answer. Whom
+        others only name may not exist."""
+        near = self._sorted[: bisect_left(self._sorted, distance, key=_by_distance)]
+        return sum(c.referrer is None or c.state is State.ANSWERED for c in near)
 
     def within(self, distance: int) -> list[Candidate]:
         """The candidates nearer than `distance`, nearest first."""
@@ -132,11 +134,11 @@ class Lookup:
         """Start from these contacts."""
         self._add(contacts, 1, None)
 
-    def next_requests(self, now: float, limit: int = MAX_REQUESTS) -> list[Contact]:
-        """The contacts to ask now, so that at most `limit` of them (and α) are in flight. They count as asked."""
+    def next_requests(self, now: float, limit: int = 0) -> list[Contact]:
+        """The contacts to ask now, so that at most `limit` (0: α) of them are in flight. They count as asked."""
         chosen: list[Contact] = []
         rank = 0
-        free = min(min(self._alpha, limit) - self._in_flight, MAX_REQUESTS - self._requests)
+        free = min((limit or self._alpha) - self._in_flight, MAX_REQUESTS - self._requests)
         if free <= 0:
             return chosen
         claims = self._claims
@@ -265,17 +267,18 @@ class DisjointLookup:
         return all(path.settled for path in self._paths)
 
     def known_within(self, distance: int) -> int:
-        """How many candidates nearer than `distance` are known over all paths, failed ones included."""
-        return len({c.contact.key for path in self._paths for c in path.within(distance)})
+        """How many candidates nearer than `distance` are known for sure over all paths."""
+        return sum(path.known_within(distance) for path in self._paths)
 
     def seed(self, contacts: Iterable[Contact]) -> None:
         """Deal the starting contacts out, nearest first."""
         for index, contact in enumerate(contacts):
             self._paths[index % len(self._paths)].seed([contact])
 
-    def next_requests(self, now: float, limit: int = MAX_REQUESTS) -> list[Contact]:
-        """The contacts to ask now, over all paths; `limit` counts for each."""
-        return [contact for path in self._paths for contact in path.next_requests(now, limit)]
+    def next_requests(self, now: float, limit: int = 0) -> list[Contact]:
+        """The contacts to ask now, over all paths, each of which gets its share of `limit`."""
+        share = -(-limit // len(self._paths))
+        return [contact for path in self._paths for contact in path.next_requests(now, share)]
 
     def on_reply(self, contact: Contact, nodes: Iterable[Contact], now: float, *, had_value: bool = False) -> None:
         """`contact` answered and named `nodes`."""

@@ -51,9 +51,9 @@ class Check(Operation):
         super().__init__(context, 0)
         self._place = own_place
 
-    def start(self, contact: Contact, now: float) -> None:
+    def start(self, contact: Contact, now: float, *, bare: bool = False) -> None:
         """Send the FIND_NODE; the engine itself notes the answer or the silence."""
-        self.context.request(contact, self, FindNode, (self._place,), now)
+        self.context.request(contact, self, FindNode, (self._place,), now, bare=bare)
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
         """Nothing more to do: an answer has been noted for the table already."""
@@ -106,15 +106,14 @@ class Maintenance:
         self._refresh_buckets(now)
         self._repair(now)
 
-    def check(self, contact: Contact, now: float) -> None:
-        """Ask a contact for a sign of life."""
-        Check(self._context, self.own_place).start(contact, now)
+    def check(self, contact: Contact, now: float, *, bare: bool = False) -> None:
+        """Ask a contact for a sign of life; `bare` for one, without room for neighbours it might name."""
+        Check(self._context, self.own_place).start(contact, now, bare=bare)
 
-    def on_asked_by(self, contact: Contact, now: float) -> None:
-        """A server asked us something and would fit into the table: ask it back, if it is not too often."""
+    def may_ask_back(self, contact: Contact, now: float) -> bool:
+        """Whether to ask back a server that asked us and would fit into the table."""
         # Each rarely: who asks much and answers nothing would be sent a padded question for every one of its own.
-        if self._asked_each.allow(contact.key, now) and self._asked_back.allow("all", now):
-            self.check(contact, now)
+        return self._asked_each.allow(contact.key, now) and self._asked_back.allow("all", now)
 
     def on_answer(self, contact: Contact, now: float) -> None:
         """A server answered us: it belongs into the table."""

@@ -180,7 +180,7 @@ class HomeKeeper(Operation):
         config = self.context.config
         # Few nodes: look again soon, they are still arriving. Otherwise nearer nodes appear at the pace of churn.
         thin = len(self._homes) < config.homes
-        self._next_walk = now + (config.home_keepalive if thin else config.refresh_interval / 4)
+        self._next_walk = now + (config.home_keepalive / 5 if thin else config.refresh_interval / 4)
         self._walk = QuietWalk(self.context, self._place, now, self._on_walk)
         self._walk.start(now)
 

@@ -15,7 +15,7 @@ from dht.contact import Contact, unpack_contacts
 from dht.errors import DecodeError
 from dht.events import Asked, Event
 from dht.lookup import AnyLookup, DisjointLookup, Lookup
-from dht.records import VerdictCache
+from dht.records import Refusal, SignedRecord, VerdictCache
 from dht.requests import Pending, Requests
 from dht.routing import Table
 from dht.size import SizeEstimate
@@ -43,10 +43,12 @@ class Context(Protocol):
         tag: object = None,
         resend: bool = False,
         timeout: float | None = None,
+        bare: bool = False,
     ) -> None:
         """Send a request whose outcome goes to `owner`; `fields` are those after token and server flag.
 
         `resend`: once more when it is slow. `timeout`: seconds, where the answer depends on a third party.
+        `bare`: no padding to an address that knows us not, where a short reply will do.
         """
 
     def emit(self, event: Event) -> None:
@@ -60,6 +62,16 @@ class Context(Protocol):
 
     def count(self, what: str) -> None:
         """Count an occurrence."""
+
+    @property
+    def own_contact(self) -> Contact | None:
+        """Ourselves as others know us; None for a client, whom nobody stores with."""
+
+    def held(self, place: bytes, now: float) -> list[SignedRecord]:
+        """What we hold at a place for others."""
+
+    def keep(self, record: SignedRecord, until: float, expected_seq: int | None, now: float) -> Refusal:
+        """Hold a record ourselves."""
 
 
 class Operation:
@@ -92,6 +104,7 @@ class Walk(Operation):
             raise ValueError(f"a target has {ID_BYTES} bytes, not {len(target)}")
         config = context.config
         self.target = target
+        self._more_seeds = True
         self.explain = False
         """Whether the outcome is to carry a trace."""
         self.thin = len(context.table) < config.k
@@ -137,8 +150,15 @@ class Walk(Operation):
             return
         for contact in self.lookup.next_requests(now, self.wanted()):
             self.ask(contact, now)
-        if not self.ended and self.lookup.finished and self.may_finish():
-            self.finish_walk(now)
+        if self.ended or not self.lookup.finished or not self.may_finish():
+            return
+        if self._more_seeds and not self.lookup.closest(1):
+            # All who were nearest are dead: whoever else we know may still lead on.
+            self._more_seeds = False
+            self.lookup.seed(self.context.table.neighbours(self.lookup.target, len(self.context.table), suspects=True))
+            self.advance(now)
+            return
+        self.finish_walk(now)
 
     def may_finish(self) -> bool:
         """Whether to end now that the k closest quick ones have answered."""

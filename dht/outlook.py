@@ -105,9 +105,9 @@ class Outlook:
         self._clocks.append(message.time + 0.5 - (pending.sent + now) / 2)
         self._check_clock()
 
-    def on_probe(self, key: bytes, message: Probe, now: float) -> None:
+    def on_probe(self, key: bytes, message: Probe, source: Address, now: float) -> None:
         """A probe came; only those asked for count."""
-        if self._round is None or not self._round.on_probe(key, message.nonce, now):
+        if self._round is None or not self._round.on_probe(key, message.nonce, source, now):
             self._context.count("probe_unasked")
 
     def _on_round(self, reached: int, asked: int, now: float) -> None:

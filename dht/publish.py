@@ -10,11 +10,11 @@ from __future__ import annotations
 from dht.contact import Contact
 from dht.events import PutAcknowledged, PutDone, Receipt, Verdict
 from dht.operation import Context, Walk
-from dht.records import Refusal, SignedRecord
+from dht.records import RecordRefused, Refusal, SignedRecord, decode_record, verify_record
 from dht.requests import Pending
 from dht.routing import diverse
 from dht.size import CONFIDENT_SAMPLES
-from dht.wire import FindNode, Message, Nodes, Put, Stored
+from dht.wire import FindNode, Get, Message, Nodes, Put, Stored, Value
 
 _TOKEN_TRIES = 2
 """A token may have become too old between the walk and the write: one more try with the fresh one."""
@@ -39,6 +39,8 @@ class PutWalk(Walk):
         until = record.expires if until is None else until
         self._lifetime = max(0, min(int(until - now), 2**32 - 1))
         self._expected_seq = expected_seq
+        self._current: int | None = None
+        """Compare-and-swap: the newest sequence number met on the way, but for that of this very record."""
         self._quiet = quiet
         """Nobody waits for the outcome: repair."""
         self._verdicts: dict[bytes, Verdict] = {}
@@ -50,7 +52,10 @@ class PutWalk(Walk):
         self._sure_within = self.region if expected_seq is None else 0
 
     def ask(self, contact: Contact, now: float) -> None:
-        """Store at once where that is sure to be right, else ask for the way."""
+        """Store at once where that is sure to be right, else ask for the way; for a swap also for what is there."""
+        if self._expected_seq is not None:
+            self.context.request(contact, self, Get, (self.target, True, 0), now, resend=self.thin)
+            return
         near = contact.long_id ^ self.lookup.target < self._sure_within
         if near and self.context.requests.token_for(contact.key, now):
             self._put(contact, now)
@@ -59,7 +64,9 @@ class PutWalk(Walk):
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
         """Take in contacts and verdicts."""
-        if isinstance(message, Nodes):
+        if isinstance(message, Nodes | Value):
+            if isinstance(message, Value):
+                self._compare(message, now)
             self.take_nodes(pending.contact, message.nodes4, message.nodes6, now)
         elif isinstance(message, Stored):
             self._open -= 1
@@ -93,10 +100,36 @@ class PutWalk(Walk):
         """The replica set is known: store with whoever of it has not been asked yet."""
         self.learn_size()
         self._targets = self._replica_set()
+        for record in self.context.held(self.target, now):
+            self._note(record)
+        if self._expected_seq is not None and self._current not in (None, self._expected_seq):
+            # Written nowhere: a node that has no copy would take it, and readers would see a swap that was refused.
+            for contact in self._targets or [own for own in (self.context.own_contact,) if own]:
+                self._verdicts[contact.key] = Verdict(contact, Refusal.CAS_MISMATCH, self._current or 0)
+            self._check(now)
+            return
+        self._keep(now)
         for contact in self._targets:
             if contact.key not in self._asked:
                 self._put(contact, now)
         self._check(now)
+
+    def _keep(self, now: float) -> None:
+        """Be one of the replica set ourselves, where we are near enough."""
+        own = self.context.own_contact
+        number = self.lookup.target
+        if own is None:
+            return
+        if len(self._targets) >= self.context.config.k:
+            farthest = self._targets[-1]
+            if own.long_id ^ number > farthest.long_id ^ number:
+                return
+            if farthest.key not in self._asked:
+                self._targets.pop()
+        until = min(self._record.expires, now + self._lifetime)
+        refusal = self.context.keep(self._record, until, self._expected_seq, now)
+        held = (copy.seq for copy in self.context.held(self.target, now) if copy.owner == self._record.owner)
+        self._verdicts[own.key] = Verdict(own, refusal, next(held, 0))
 
     def _replica_set(self) -> list[Contact]:
         """The k closest, and whoever else answered from within the distance k nodes should span: Sybils that crowd a
@@ -106,6 +139,17 @@ class PutWalk(Walk):
         region = self.region if self.context.size.samples >= CONFIDENT_SAMPLES else 0
         inside = sum(contact.long_id ^ self.lookup.target <= region for contact in answered)
         return diverse(answered, max(config.k, inside), config.bucket_prefix_limit)
+
+    def _compare(self, message: Value, now: float) -> None:
+        for raw in message.records:
+            try:
+                self._note(verify_record(decode_record(raw), now, self.context.verdicts, place=self.target))
+            except RecordRefused as error:
+                self.context.count("get_refused_" + error.refusal.name.lower())
+
+    def _note(self, record: SignedRecord) -> None:
+        if record.owner == self._record.owner and record.raw != self._record.raw:
+            self._current = max(self._current or 0, record.seq)
 
     def _put(self, contact: Contact, now: float) -> None:
         self._asked[contact.key] = self._asked.get(contact.key, 0) + 1
@@ -139,5 +183,6 @@ class PutWalk(Walk):
                 self.context.emit(PutDone(self.op, receipt))
 
     def _receipt(self, now: float) -> Receipt:
-        needed = self.context.config.acknowledgements(len(self._targets))
+        holders = len(self._targets) + (self.context.own_key in self._verdicts)
+        needed = self.context.config.acknowledgements(min(holders, self.context.config.k))
         return Receipt(self.target, self._record.seq, tuple(self._verdicts.values()), needed, self.lookup.stats(now))

@@ -77,11 +77,14 @@ class RoundTrip:
 class PeerState(RoundTrip):
     """What we remember of a node that answered."""
 
-    __slots__ = ("failures", "seen", "token", "token_at")
+    __slots__ = ("failed_at", "failures", "seen", "token", "token_at")
 
     def __init__(self) -> None:
         super().__init__()
         self.failures = 0
+        """Requests in a row that were lost, each sent after the loss of the one before was known: what is lost together
+        was one disturbance."""
+        self.failed_at = 0.0
         self.seen = 0.0
         self.token = b""
         self.token_at = 0.0
@@ -235,8 +238,9 @@ class Requests:
                 del self._pending[rid]
                 peer = self._peers.get(pending.contact.key)
                 # What waited for a third party says nothing of the peer that was asked.
-                if peer is not None and not pending.timed:
+                if peer is not None and not pending.timed and pending.sent >= peer.failed_at:
                     peer.failures += 1
+                    peer.failed_at = now
             else:
                 pending.slow = True
                 heapq.heappush(timers, (pending.deadline, rid))

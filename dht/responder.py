@@ -12,7 +12,7 @@ from dht.constants import MAX_CONTACTS, MAX_MESSAGE, OVERHEAD_BYTES
 from dht.contact import Address, Contact, pack_address, pack_contacts
 from dht.events import Event, RecordDropped, RecordStored
 from dht.limits import RateLimiter, Tokens, prefix_of
-from dht.records import RecordRefused, Refusal, VerdictCache, decode_record, verify_record
+from dht.records import RecordRefused, Refusal, SignedRecord, VerdictCache, decode_record, verify_record
 from dht.routing import Table
 from dht.store import Store
 from dht.wire import FindNode, Get, Message, Nodes, Ping, Pong, Put, Request, Stored, Value
@@ -117,19 +117,27 @@ class Responder:
             record = verify_record(decode_record(request.record), now, self._verdicts)
         except RecordRefused as error:
             return error.refusal, b"", 0
-        refusal, dropped = self._store.put(
+        refusal = self.keep(
             record,
             now,
             expires=now + request.lifetime,
             prefix=prefix_of(asking.address),
             expected_seq=request.expected_seq,
         )
+        held = self._store.held(record.place, record.owner)
+        return refusal, record.place, held.record.seq if held is not None else 0
+
+    def keep(
+        self, record: SignedRecord, now: float, *, expires: float, prefix: bytes = b"", expected_seq: int | None = None
+    ) -> Refusal:
+        """Put a record into the store and report what that changes."""
+        refusal, dropped = self._store.put(record, now, expires=expires, prefix=prefix, expected_seq=expected_seq)
         for old in dropped:
             self._emit(RecordDropped(old.place, old.owner))
         held = self._store.held(record.place, record.owner)
         if refusal is Refusal.NONE and held is not None:
             self._emit(RecordStored(record, held.expires))
-        return refusal, record.place, held.record.seq if held is not None else 0
+        return refusal
 
     def _nearest(self, table: Table, target: bytes, asking: Asking, count: int) -> list[Contact]:
         key = asking.key

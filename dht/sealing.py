@@ -86,7 +86,9 @@ class Sealer:
             message = bindings.crypto_box_open_easy_afternm(datagram[HEADER_BYTES:], nonce, box_key)
         except (CryptoError, ValueError):
             raise BoxError(f"the box of {key[:4].hex()}… does not open") from None
-        if known is None:
+        if known is not None:
+            self._keys.move_to_end(key)
+        else:
             # Kept only now: whoever cannot seal cannot fill the cache either.
             self._keep(key, box_key)
         return key, message

@@ -84,6 +84,8 @@ class Store:
         """Store or refresh a record. Returns why not (`NONE` when stored), and the records that went: those
         pushed out for it, and what it found expired in its place."""
         expires = float(record.expires) if expires is None else min(expires, record.expires)
+        if expires <= now:
+            return Refusal.EXPIRED, []
         old = self.held(record.place, record.owner)
         dropped: list[SignedRecord] = []
         if old is not None and old.expires <= now:

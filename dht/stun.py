@@ -32,6 +32,8 @@ def binding_response(data: bytes, address: Address) -> bytes | None:
     kind, length, cookie, transaction = HEADER.unpack_from(data)
     if kind != BINDING_REQUEST or length != len(data) - HEADER.size or length % 4:
         return None
+    if not _only_optional(data[HEADER.size :]):
+        return None
     ip = ipaddress.ip_address(address[0])
     mask = cookie.to_bytes(4, "big") + transaction
     host = bytes(byte ^ key for byte, key in zip(ip.packed, mask, strict=False))
@@ -39,3 +41,15 @@ def binding_response(data: bytes, address: Address) -> bytes | None:
     value = struct.pack(">BBH", 0, family, address[1] ^ cookie >> 16) + host
     attribute = struct.pack(">HH", XOR_MAPPED_ADDRESS, len(value)) + value
     return HEADER.pack(BINDING_SUCCESS, len(attribute), cookie, transaction) + attribute
+
+
+def _only_optional(attributes: bytes) -> bool:
+    """Whether a server that understands no attribute may answer: all are well-formed and of the optional range
+    (RFC 8489 section 14). Others would need an error answer longer than it is worth to a stranger."""
+    at = 0
+    while at < len(attributes):
+        kind, length = struct.unpack_from(">HH", attributes, at)
+        at += 4 + (length + 3) // 4 * 4
+        if kind < 0x8000:
+            return False
+    return at == len(attributes)

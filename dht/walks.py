@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from dht.contact import Contact, unpack_address
 from dht.errors import DecodeError
@@ -58,14 +58,27 @@ class GetWalk(Walk):
         self._pages = 0
         """Further pages asked for and not answered yet."""
 
+    def start(self, now: float, contacts: Iterable[Contact] = ()) -> None:
+        """Begin with what we hold ourselves: we may be of the replica set, or all there is."""
+        for record in self.context.held(self.target, now):
+            self._newest[record.owner] = record
+            self._copies[record.owner] = 1
+            self._topic = record.kind is Kind.TOPIC
+        super().start(now, contacts)
+
     def may_finish(self) -> bool:
         """With a record in hand, yes; without one the slow are waited for: on an overloaded machine all holders are."""
         return not self._pages and (bool(self._newest) or self.lookup.settled)
 
     def wanted(self) -> int:
-        """As many as are missing for the quorum and a few to spare, once the walk is where the copies are."""
-        if self._topic or not (self._copies or self.knows(self._quorum + SPARE)):
+        """As many as are missing for the quorum, and a few to spare once the walk is where the copies are.
+
+        More bring little on the way: at 400 nodes ten in flight cost 16.8 requests where six cost 13, for 20 ms of 250.
+        """
+        if self._topic:
             return self.context.config.alpha
+        if not (self._copies or self.knows(self._quorum + SPARE)):
+            return min(self._quorum, self.context.config.alpha)
         return self._quorum - max(self._copies.values(), default=0) + SPARE
 
     def ask(self, contact: Contact, now: float) -> None:

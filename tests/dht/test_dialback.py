@@ -10,7 +10,7 @@ from dht.contact import Contact
 from dht.dialback import DIAL_RATE, ROUND_SECONDS, VOTERS, DialBackAnswers, DialBackRound
 from dht.events import Event
 from dht.operation import Operation
-from dht.records import Refusal, VerdictCache
+from dht.records import Refusal, SignedRecord, VerdictCache
 from dht.requests import Pending, Requests
 from dht.responder import Asking
 from dht.routing import Table
@@ -23,6 +23,10 @@ OBSERVED = bytes((20, 9, 9, 9, 15, 160))
 
 def contact(network: int, host: int = 1) -> Contact:
     return Contact(bytes((network, host)) * 16, (f"20.0.{network}.{host}", 1000))
+
+
+ELSEWHERE = ("203.0.113.99", 9)
+"""Another socket than the one that was asked."""
 
 
 class Sent:
@@ -48,6 +52,7 @@ class Sent:
         tag: object = None,
         resend: bool = False,
         timeout: float | None = None,
+        bare: bool = False,
     ) -> None:
         self.sent.append((kind, contact, fields))
 
@@ -58,6 +63,16 @@ class Sent:
     def named_dead(self, referrer: Contact, dead: Contact, now: float) -> None: ...
 
     def count(self, what: str) -> None: ...
+
+    @property
+    def own_contact(self) -> Contact | None:
+        return None
+
+    def held(self, place: bytes, now: float) -> list[SignedRecord]:
+        return []
+
+    def keep(self, record: SignedRecord, until: float, expected_seq: int | None, now: float) -> Refusal:
+        return Refusal.NOT_SERVER
 
 
 class Round:
@@ -97,7 +112,7 @@ class Round:
         self.round.on_failure(Pending(1, contact, kind, self.round, None), now)
 
     def probe(self, contact: Contact, now: float = 10.3) -> bool:
-        return self.round.on_probe(contact.key, self.nonce(contact), now)
+        return self.round.on_probe(contact.key, self.nonce(contact), ELSEWHERE, now)
 
 
 A, B, C = contact(1), contact(2), contact(3)
@@ -162,20 +177,20 @@ class TestProbes:
 
     def test_probe_nobody_asked_for_is_none(self) -> None:
         at_hand = Round(A)
-        assert at_hand.round.on_probe(A.key, bytes(8), 10.1) is False
+        assert at_hand.round.on_probe(A.key, bytes(8), ELSEWHERE, 10.1) is False
 
     def test_probe_with_another_nonce_is_none(self) -> None:
         at_hand = Round(A)
         at_hand.pong(A)
-        assert at_hand.round.on_probe(A.key, bytes(8), 10.3) is False
+        assert at_hand.round.on_probe(A.key, bytes(8), ELSEWHERE, 10.3) is False
         assert at_hand.outcome == []
 
     def test_probe_with_anothers_nonce_is_none(self) -> None:
         at_hand = Round(A, B)
         at_hand.pong(A)
         at_hand.pong(B)
-        assert at_hand.round.on_probe(A.key, at_hand.nonce(B), 10.3) is False
-        assert at_hand.round.on_probe(C.key, at_hand.nonce(B), 10.3) is False
+        assert at_hand.round.on_probe(A.key, at_hand.nonce(B), ELSEWHERE, 10.3) is False
+        assert at_hand.round.on_probe(C.key, at_hand.nonce(B), ELSEWHERE, 10.3) is False
 
     def test_probe_after_the_end_is_none(self) -> None:
         at_hand = Round(A)

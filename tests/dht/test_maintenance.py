@@ -1,9 +1,12 @@
 """A table that stays true: the dead leave it, the living stay, nobody can make us busy."""
 
 from dht.config import DhtConfig
+from dht.constants import OVERHEAD_BYTES
 from dht.contact import Contact, pack_contacts
+from dht.dispatch import MIN_ROOM
 from dht.engine import DhtEngine
 from dht.events import ContactAdded, ContactRemoved, FindNodeDone
+from dht.exchange import CHECK_BYTES
 from dht.wire import DownHint, FindNode, Message, Nodes
 from tests.dht.handdriven import Stranger, Wire, node_key, place_of
 
@@ -107,18 +110,30 @@ class TestTheDead:
 
 
 class TestNewcomers:
-    def test_a_server_that_asks_with_a_token_is_asked_back_and_added_when_it_answers(self) -> None:
+    def test_a_server_that_asks_is_asked_back_and_added_when_it_answers(self) -> None:
         wire = Wire(1)
         (engine,) = wire.engines.values()
         newcomer = Stranger(wire)
         answers = newcomer.say(engine, FindNode(1, b"", True, bytes(20), bytes(800)))
-        assert engine.contacts() == []
-        answers = newcomer.say(engine, FindNode(2, answers[-1].token, True, bytes(20), bytes(800)))
         assert [type(answer) for answer in answers] == [Nodes, FindNode]
         assert engine.contacts() == []
         newcomer.say(engine, Nodes(answers[1].rid, b"", b"", b""))
         assert engine.contacts() == [newcomer.contact]
         assert [event.contact for event in wire.events(engine, ContactAdded)] == [newcomer.contact]
+
+    def test_an_unproven_one_pays_for_the_question_with_bytes_of_its_reply(self) -> None:
+        wire = Wire(1)
+        (engine,) = wire.engines.values()
+        asked_back = []
+        for padding in range(150, 251):
+            newcomer = Stranger(wire, 900 + padding)
+            answers = newcomer.say(engine, FindNode(1, b"", True, bytes(20), bytes(padding)))
+            assert newcomer.received <= newcomer.sent
+            room = newcomer.sent - OVERHEAD_BYTES
+            asked_back.append([type(answer) for answer in answers] == [Nodes, FindNode])
+            assert asked_back[-1] == (room >= MIN_ROOM + CHECK_BYTES)
+            wire.now += 1.0
+        assert set(asked_back) == {False, True}
 
     def test_it_is_asked_back_once_in_ten_seconds(self) -> None:
         wire = Wire(1)

@@ -7,6 +7,7 @@ from dht.engine import DhtEngine
 from dht.errors import LocalError
 from dht.events import HomesChanged, Mode, SignalDone, SignalReceived
 from dht.forwarding import registration_message
+from dht.identity import IdentityKey
 from dht.records import Refusal, peer_place
 from dht.wire import AnyMessage, Ping, Register, Registered, Signal, Signaled
 from tests.dht.handdriven import NOW, Stranger, Wire, identity, place_of
@@ -52,6 +53,18 @@ class TestRegistering:
         met.wire.advance(600.0)
         assert met.bob.homes() == homes
         assert met.signal().refusal is Refusal.NONE
+
+    def test_while_there_are_too_few_new_ones_are_looked_for_every_five_seconds(self) -> None:
+        wire = Wire(1)
+        bob = wire.add(50, mode=Mode.CLIENT)
+        wire.join_all()
+        bob.serve_identity(BOB, wire.now)
+        wire.advance(1.0)
+        (first,) = bob.homes()
+        newcomer = wire.add(2)
+        newcomer.join([first], wire.now)
+        wire.advance(DhtConfig().home_keepalive / 5 + 0.5)
+        assert set(bob.homes()) == {first, wire.contact(newcomer)}
 
     def test_a_home_that_dies_is_replaced(self, met: Meeting) -> None:
         first, *others = met.bob.homes()
@@ -179,10 +192,12 @@ class Home:
         made.say(self.engine, Ping(1, b"", False, bytes(48)))
         return made
 
-    def register(self, who: Stranger, *, token: bytes | None = None, expires: int = int(NOW) + 60) -> Register:
+    def register(
+        self, who: Stranger, *, token: bytes | None = None, expires: int = int(NOW) + 60, owner: IdentityKey = BOB
+    ) -> Register:
         token = who.token if token is None else token
         message = registration_message(who.key.public, self.engine.own_key, token, expires)
-        return Register(2, token, False, BOB.public.raw, expires, BOB.sign(message))
+        return Register(2, token, False, owner.public.raw, expires, owner.sign(message))
 
     def bob(self) -> Stranger:
         """Bob, registered."""
@@ -337,6 +352,16 @@ class TestAbuse:
         answers = eve.say(home.engine, Signal(1, eve.token, False, BOBS_PLACE, BOBS_PLACE, b"x"))
         assert status(answers) is Refusal.CONFLICT
         data = alice.seal(home.engine, Signal(2, alice.token, False, BOBS_PLACE, b"", b"for bob"))
+        home.engine.receive_datagram(data, alice.address, home.wire.now)
+        assert [target for _, target in home.engine.datagrams_to_send(home.wire.now)] == [bob.address]
+
+    def test_nor_where_it_was_there_before_the_identity_registered(self) -> None:
+        home = Home()
+        eve, alice = home.stranger(802), home.stranger(803)
+        assert status(eve.say(home.engine, home.register(eve, owner=identity(3)))) is Refusal.NONE
+        eve.say(home.engine, Signal(3, eve.token, False, peer_place(identity(3).public), BOBS_PLACE, b"x"))
+        bob = home.bob()
+        data = alice.seal(home.engine, Signal(2, alice.token, False, BOBS_PLACE, HANDLE, b"for bob"))
         home.engine.receive_datagram(data, alice.address, home.wire.now)
         assert [target for _, target in home.engine.datagrams_to_send(home.wire.now)] == [bob.address]
 

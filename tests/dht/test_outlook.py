@@ -94,7 +94,7 @@ class TestAddress:
         writer, mover, *_, seeker = wire.engines.values()
         writer.put(record(), wire.now)
         wire.advance(1.0)
-        assert wire.last(writer, PutDone).receipt.stored == 5
+        assert wire.last(writer, PutDone).receipt.stored == 6
         old = wire.address(mover)
         assert wire.events(mover, AddressChanged) == [AddressChanged(old)]
         # The same engine, the same key, behind another address from now on; the other holders die.
@@ -108,9 +108,10 @@ class TestAddress:
             if engine not in (mover, seeker, writer):
                 wire.kill(engine)
         wire.advance(5.0)
-        seeker.get(record().place, wire.now, quorum=1)
+        seeker.get(record().place, wire.now, quorum=3)
         wire.advance(5.0)
-        assert wire.last(seeker, GetDone).records == (record(),)
+        done = wire.last(seeker, GetDone)
+        assert (done.records, done.copies) == ((record(),), 3)  # its own, the writer's and the mover's
         assert new in {contact.address for contact in seeker.contacts()}
 
     def test_private_addresses_told_by_public_nodes_do_not_count(self) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from dht.config import DhtConfig
 from dht.engine import DhtEngine
-from dht.events import PutAcknowledged, PutDone, RecordStored
+from dht.events import GetDone, Mode, PutAcknowledged, PutDone, RecordStored
 from dht.records import Refusal
 from dht.requests import Pending
 from dht.wire import Nodes, Stored
@@ -26,7 +26,7 @@ def crowd() -> Wire:
 
 class TestReceipts:
     def test_nobody_there_is_said_at_once(self) -> None:
-        wire = Wire(1)
+        wire = Wire(1, mode=Mode.CLIENT)  # a server would be there itself
         (engine,) = wire.engines.values()
         op = engine.put(record(), wire.now)
         done = wire.last(engine, PutDone)
@@ -34,15 +34,16 @@ class TestReceipts:
         assert (done.receipt.stored, done.receipt.needed, done.receipt.ok) == (0, 0, False)
         assert wire.events(engine, PutAcknowledged) == []
 
-    @pytest.mark.parametrize(("others", "needed"), [(1, 1), (2, 2), (4, 3), (9, 7)])
+    @pytest.mark.parametrize(("others", "needed"), [(1, 2), (2, 3), (4, 4), (9, 8)])
     def test_in_a_small_network_everybody_is_the_replica_set(self, others: int, needed: int) -> None:
         wire = Wire(others + 1)
         wire.join_all()
-        writer, *keepers = wire.engines.values()
+        keepers = list(wire.engines.values())
+        writer = keepers[0]  # one of them, too
         writer.put(record(), wire.now)
         wire.advance(1.0)
         receipt = wire.last(writer, PutDone).receipt
-        assert (receipt.stored, receipt.needed, receipt.ok) == (others, needed, True)
+        assert (receipt.stored, receipt.needed, receipt.ok) == (others + 1, needed, True)
         assert {verdict.contact.key for verdict in receipt.verdicts} == {keeper.own_key for keeper in keepers}
         assert all(keeper.held_records() == 1 for keeper in keepers)
 
@@ -55,7 +56,7 @@ class TestReceipts:
         assert (receipt.place, receipt.seq) == (one.place, 7)
         assert receipt.stored >= 20
         assert all((verdict.refusal, verdict.seq) == (Refusal.NONE, 7) for verdict in receipt.verdicts)
-        holders = {other.own_key for other in others if other.held_records()}
+        holders = {engine.own_key for engine in (writer, *others) if engine.held_records()}
         assert holders == {verdict.contact.key for verdict in receipt.verdicts}
         assert receipt.stats.requests >= receipt.stored
 
@@ -64,7 +65,7 @@ class TestReceipts:
         target = int.from_bytes(record().place, "big")
         writer.put(record(), crowd.now)
         crowd.advance(1.0)
-        contacts = [crowd.contact(other) for other in others]
+        contacts = [crowd.contact(engine) for engine in (writer, *others)]
         nearest = sorted(contacts, key=lambda contact: contact.long_id ^ target)[:20]
         holders = {verdict.contact for verdict in crowd.last(writer, PutDone).receipt.verdicts}
         assert set(nearest) <= holders
@@ -141,7 +142,7 @@ class TestAcknowledgement:
         newer = record(seq=9)
         for other in nearest[:6]:
             other.restore([], [(newer.raw, newer.expires)], crowd.now)
-        writer.put(record(), crowd.now, expected_seq=0)
+        writer.put(record(), crowd.now)
         crowd.advance(2.0)
         receipt = crowd.last(writer, PutDone).receipt
         assert (receipt.stored, receipt.needed, receipt.ok) == (14, 15, False)
@@ -172,6 +173,19 @@ class TestCompareAndSwap:
         refusing = [verdict for verdict in receipt.verdicts if verdict.refusal is Refusal.CAS_MISMATCH]
         assert {verdict.seq for verdict in refusing} == {2}
 
+    def test_a_refused_swap_is_written_nowhere(self) -> None:
+        crowd = Wire(20)
+        crowd.join_all()
+        first, second, third, *_ = crowd.engines.values()
+        first.put(record(seq=2), crowd.now)
+        crowd.advance(1.0)
+        second.put(record(seq=3), crowd.now, expected_seq=1)
+        crowd.advance(1.0)
+        assert crowd.last(second, PutDone).receipt.stored == 0
+        third.get(record().place, crowd.now, quorum=20)
+        crowd.advance(1.0)
+        assert [found.seq for found in crowd.last(third, GetDone).records] == [2]
+
 
 class TestOnTheWay:
     def test_nodes_surely_near_and_known_are_written_to_at_once(self, crowd: Wire) -> None:
@@ -198,11 +212,11 @@ class TestOnTheWay:
             return len(seen) == nth
 
         wire.lost = lost
-        writer.put(record(), wire.now, expected_seq=0)  # FIND_NODE, NODES, PUT, STORED
+        writer.put(record(), wire.now, expected_seq=0)  # GET, VALUE, PUT, STORED
         wire.advance(3.0)
         assert len(seen) == {1: 5, 2: 6, 3: 5, 4: 6}[nth]
         receipt = wire.last(writer, PutDone).receipt
-        assert (receipt.stored, receipt.ok) == (1, True)
+        assert (receipt.stored, receipt.ok) == (2, True)
         assert keeper.held_records() == 1
 
     def test_stale_tokens_cost_a_round_trip_and_no_replica(self, crowd: Wire) -> None:
@@ -269,7 +283,7 @@ class TestLiars:
         (writer,) = wire.engines.values()
         liar = Stranger(wire)
         writer.table.offer(liar.contact)
-        writer.put(record(), wire.now, expected_seq=0)
+        writer.put(record(), wire.now)
         (walk,) = wire.waiting()
         question = liar.open(walk.data)
         liar.say(writer, Nodes(question.rid, b"12345678", b"", b""))

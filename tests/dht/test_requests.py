@@ -129,12 +129,21 @@ class TestPatience:
     def test_each_failure_in_a_row_doubles_it(self) -> None:
         requests = table(DhtConfig(max_timeout=100.0))
         answer(requests, 0.1)
-        assert [round(patience(requests)[1], 6) for _ in range(6)] == [0.3, 0.6, 1.2, 2.4, 4.8, 4.8]
+        assert [round(patience(requests, now=200.0 + i * 10)[1], 6) for i in range(6)] == [0.3, 0.6, 1.2, 2.4, 4.8, 4.8]
+
+    def test_what_is_lost_together_is_one_failure(self) -> None:
+        requests = table()
+        answer(requests, 0.1)
+        pendings = [ask(requests, 200.0) for _ in range(5)]
+        while (at := requests.next_timer()) is not None:
+            requests.due(at)
+        assert all(pending.slow for pending in pendings)
+        assert fresh(requests).failures == 1
 
     def test_backing_off_ends_at_the_ceiling(self) -> None:
         requests = table()
         answer(requests, 0.1)
-        assert [round(patience(requests)[1], 6) for _ in range(6)] == [0.3, 0.6, 1.2, 2.4, 3.0, 3.0]
+        assert [round(patience(requests, now=200.0 + i * 10)[1], 6) for i in range(6)] == [0.3, 0.6, 1.2, 2.4, 3.0, 3.0]
 
     def test_answer_ends_the_backing_off(self) -> None:
         requests = table()

@@ -206,8 +206,19 @@ class TestTokens:
         writer.put(record(), wire.now)
         wire.roundtrip()
         receipt = wire.last(writer, PutDone).receipt
-        assert (receipt.stored, receipt.needed, receipt.reasons) == (1, 1, {})
+        assert (receipt.stored, receipt.needed, receipt.reasons) == (2, 2, {})
         assert reborn.held_records() == 1
+
+
+class TestLifetimes:
+    @pytest.mark.parametrize(("lifetime", "refusal", "held"), [(0, Refusal.EXPIRED, 0), (1, Refusal.NONE, 1)])
+    def test_what_is_to_be_kept_for_no_time_has_expired(self, lifetime: int, refusal: Refusal, held: int) -> None:
+        wire, engine = holder()
+        stranger = Stranger(wire)
+        stranger.say(engine, Ping(1, b"", False, bytes(48)))
+        (stored,) = stranger.say(engine, Put(2, stranger.token, False, record().raw, lifetime, True))
+        assert isinstance(stored, Stored)
+        assert (stored.status, engine.held_records()) == (refusal, held)
 
 
 class TestRates:

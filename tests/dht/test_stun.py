@@ -26,6 +26,9 @@ SAMPLES: list[tuple[Address, str]] = [
     (("2001:db8:1234:5678:11:2233:4455:6677", 32853), "002000140002a1470113a9faa5d3f179bc25f4b5bed2b9d9"),
 ]
 
+SOFTWARE = bytes.fromhex("802200105354554e207465737420636c69656e74")
+"""The one attribute of the sample request that a server need not understand."""
+
 
 def request(body: bytes = b"", *, kind: int = 0x0001, length: int | None = None) -> bytes:
     return HEADER.pack(kind, len(body) if length is None else length, MAGIC_COOKIE, TRANSACTION) + body
@@ -52,10 +55,14 @@ class TestIsStun:
 class TestBindingResponse:
     @pytest.mark.parametrize("address, attribute", SAMPLES, ids=["IPv4", "IPv6"])
     def test_address_is_written_as_in_rfc_5769(self, address: Address, attribute: str) -> None:
-        response = binding_response(SAMPLE_REQUEST, address)
+        response = binding_response(request(SOFTWARE), address)
         assert response is not None
         assert response[20:].hex() == attribute
         assert response[:20] == HEADER.pack(0x0101, len(attribute) // 2, MAGIC_COOKIE, TRANSACTION)
+
+    def test_request_that_asks_for_more_than_an_address_has_no_answer(self) -> None:
+        # RFC 5769's own has a USERNAME and a MESSAGE-INTEGRITY, which must be understood.
+        assert binding_response(SAMPLE_REQUEST, SAMPLES[0][0]) is None
 
     @pytest.mark.parametrize("address, attribute", SAMPLES, ids=["IPv4", "IPv6"])
     def test_sizes_are_those_the_byte_rule_excepts(self, address: Address, attribute: str) -> None:

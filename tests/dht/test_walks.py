@@ -106,6 +106,36 @@ class TestFindNode:
         assert len(closest) == 16
         assert not dead & set(closest)
 
+    @pytest.mark.parametrize("paths", [1, 3])
+    def test_where_all_who_were_nearest_are_dead_the_rest_of_the_table_leads_on(self, paths: int) -> None:
+        wire = Wire(16, config=DhtConfig(k=4, paths=paths))
+        wire.join_all()
+        seeker = next(iter(wire.engines.values()))
+        nearest = seeker.table.neighbours(0, 4)
+        left = set(seeker.contacts()) - set(nearest)
+        assert left
+        for contact in nearest:
+            wire.kill(wire.engines[contact.address])
+        seeker.find_node(bytes(20), wire.now, explain=True)
+        wire.advance(10.0)
+        done = wire.last(seeker, FindNodeDone)
+        alive = [wire.contact(engine) for engine in wire.engines.values() if engine is not seeker]
+        assert done.closest == tuple(sorted(alive, key=lambda contact: contact.long_id)[:4])
+        assert left & {asked.contact for asked in done.trace}
+
+    def test_where_everybody_is_dead_it_ends(self) -> None:
+        wire = Wire(16, config=DhtConfig(k=4))
+        wire.join_all()
+        seeker, *others = wire.engines.values()
+        known = seeker.contacts()
+        for other in others:
+            wire.kill(other)
+        seeker.find_node(bytes(20), wire.now, explain=True)
+        wire.advance(20.0)
+        done = wire.last(seeker, FindNodeDone)
+        assert done.closest == ()
+        assert {asked.contact for asked in done.trace} == set(known)
+
     def test_a_target_is_twenty_bytes(self, crowd: Wire) -> None:
         seeker = next(iter(crowd.engines.values()))
         with pytest.raises(LocalError, match="20 bytes, not 19"):
@@ -125,9 +155,10 @@ class TestGet:
 
     @pytest.mark.parametrize("quorum", [1, 3, 6])
     def test_a_quorum_of_equal_answers_ends_it_early(self, crowd: Wire, quorum: int) -> None:
-        writer, seeker, *_ = crowd.engines.values()
+        writer, *others = crowd.engines.values()
         writer.put(record(), crowd.now)
         crowd.advance(1.0)
+        seeker = next(other for other in others if not other.held_records())
         seeker.get(record().place, crowd.now, quorum=quorum)
         crowd.advance(1.0)
         done = crowd.last(seeker, GetDone)
