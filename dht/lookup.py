@@ -109,6 +109,12 @@ class Lookup:
         return slow == 0
 
     @property
+    def all_asked(self) -> int:
+        """How many candidates there are once all were asked and none but slow ones may still answer; else 0."""
+        open_states = (State.UNASKED, State.WAITING)
+        return 0 if any(c.state in open_states for c in self._sorted) else len(self._sorted)
+
+    @property
     def settled(self) -> bool:
         """Whether no slow candidate may still turn out to be among the k closest."""
         answered = 0
@@ -260,6 +266,12 @@ class DisjointLookup:
     def finished(self) -> bool:
         """Whether every path has ended."""
         return all(path.finished for path in self._paths)
+
+    @property
+    def all_asked(self) -> int:
+        """The sum over the paths, once that holds of each."""
+        each = [path.all_asked for path in self._paths]
+        return sum(each) if all(each) else 0
 
     @property
     def settled(self) -> bool:

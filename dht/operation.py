@@ -150,7 +150,7 @@ class Walk(Operation):
             return
         for contact in self.lookup.next_requests(now, self.wanted()):
             self.ask(contact, now)
-        if self.ended or not self.lookup.finished or not self.may_finish():
+        if self.ended or not (self.suffices() or (self.lookup.finished and self.may_finish())):
             return
         if self._more_seeds and not self.lookup.closest(1):
             # All who were nearest are dead: whoever else we know may still lead on.
@@ -159,6 +159,10 @@ class Walk(Operation):
             self.advance(now)
             return
         self.finish_walk(now)
+
+    def suffices(self) -> bool:
+        """Whether what is known is enough, though slow ones could still answer."""
+        return False
 
     def may_finish(self) -> bool:
         """Whether to end now that the k closest quick ones have answered."""

@@ -166,6 +166,23 @@ class TestGet:
         assert done.copies == quorum
         assert done.stats.replies < 20
 
+    @pytest.mark.parametrize(("dead", "waits"), [(1, False), (3, False), (6, True)])
+    def test_in_a_small_network_the_dead_are_not_waited_for_once_a_small_quorum_agrees(
+        self, dead: int, waits: bool
+    ) -> None:
+        wire = Wire(8)  # seven hold it beside the writer: six acknowledge, so three equal answers tell
+        wire.join_all()
+        writer, reader, *others = wire.engines.values()
+        writer.put(record(), wire.now)
+        wire.advance(1.0)
+        for engine in [*others, writer][:dead]:
+            wire.kill(engine)
+        reader.get(record().place, wire.now)
+        wire.advance(0.3)
+        assert bool(wire.events(reader, GetDone)) is not waits
+        wire.advance(5.0)
+        assert [found.raw for found in wire.last(reader, GetDone).records] == [record().raw]
+
     def test_the_newest_wins_over_many_older(self, crowd: Wire) -> None:
         seeker, *others = crowd.engines.values()
         old, new = record(seq=1), record(seq=2, payload=b"new")
