@@ -98,7 +98,7 @@ class Api:
         peer = params.peer()
         trace = params.flag("trace")
         params.done()
-        outcome: Document = {"peer": peer.text, **to_json(await self._node.find(peer))}
+        outcome: Document = {"peer": peer.text, **to_json(await self._node.find(peer, explain=trace))}
         if not trace:
             outcome.pop("trace", None)
         return outcome

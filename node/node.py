@@ -180,9 +180,9 @@ class Node:
 
     # The DHT
 
-    async def find(self, peer: PublicKey) -> FindOutcome:
-        """Look up a peer's record."""
-        return await self._lookups.find(peer)
+    async def find(self, peer: PublicKey, *, explain: bool = False) -> FindOutcome:
+        """Look up a peer's record; with `explain` the outcome has the trace of who was asked."""
+        return await self._lookups.find(peer, explain=explain)
 
     async def ping_dht(self, peer: PublicKey) -> DhtPing:
         """Look a peer up and ping every node by way of which it is reached."""

@@ -25,9 +25,9 @@ class Lookups:
     def __init__(self, driver: Driver[DhtEngine]) -> None:
         self._driver = driver
 
-    async def find(self, peer: PublicKey) -> FindOutcome:
-        """Look up a peer's record."""
-        done, seconds = await self._get(peer_place(peer))
+    async def find(self, peer: PublicKey, *, explain: bool = False) -> FindOutcome:
+        """Look up a peer's record; with `explain` the outcome says of every node that was asked what it answered."""
+        done, seconds = await self._get(peer_place(peer), explain=explain)
         record = next((one for one in done.records if one.kind is Kind.PEER and one.owner == peer.raw), None)
         stats, trace = done.stats, done.trace
         if record is None:
@@ -70,9 +70,9 @@ class Lookups:
             reason = f"none of {answered} nodes that answered has it" if answered else "no node answered"
         return GetOutcome(bool(records), reason, place, records, done.copies, refused, seconds, done.stats)
 
-    async def _get(self, place: bytes) -> tuple[GetDone, float]:
+    async def _get(self, place: bytes, *, explain: bool = False) -> tuple[GetDone, float]:
         started = time.perf_counter()
-        done = await self._driver.run(lambda engine, now: engine.get(place, now), GetDone)
+        done = await self._driver.run(lambda engine, now: engine.get(place, now, explain=explain), GetDone)
         return done, time.perf_counter() - started
 
     async def _ping(self, contact: Contact) -> PingDone:

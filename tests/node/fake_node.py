@@ -89,8 +89,8 @@ class FakeNode:
     def links(self) -> list[LinkInfo]:
         return [LinkInfo(FRIEND, True, ("192.0.2.9", 5000), "host-host", 60.0, 0.01, 1000, 2000, {"total": 0.2})]
 
-    async def find(self, peer: PublicKey) -> FindOutcome:
-        asked = (Asked(CONTACT, 150, "answered", 0.02, 1, peer == FRIEND),)
+    async def find(self, peer: PublicKey, *, explain: bool = False) -> FindOutcome:
+        asked = (Asked(CONTACT, 150, "answered", 0.02, 1, peer == FRIEND),) if explain else ()
         if peer != FRIEND:
             return FindOutcome(False, Reason.NOT_FOUND, "no node has its record", stats=STATS, trace=asked)
         return FindOutcome(True, Reason.NONE, direct=(CONTACT,), seq=3, copies=20, stats=STATS, trace=asked)

@@ -108,7 +108,7 @@ async def test_bad_input_is_named(api, command, params, kind, part):
 
 
 async def test_what_nobody_foresaw_is_an_internal_failure(api, node, caplog):
-    async def broken(peer):
+    async def broken(peer, *, explain):
         raise ZeroDivisionError("oops\nand more")
 
     node.find = broken
@@ -122,7 +122,7 @@ async def test_a_local_error_keeps_its_name_and_remedy(api, node):
     class DiskOnFire(LocalError):
         remedy = "call the fire brigade"
 
-    async def burning(peer):
+    async def burning(peer, *, explain):
         raise DiskOnFire("the disk burns; call the fire brigade")
 
     node.find = burning

@@ -174,7 +174,7 @@ def test_log_needs_a_running_node(rookery, nodes):
 
 
 def test_a_wrong_clock_is_told_at_the_end(rookery, monkeypatch):
-    async def find(self, peer):
+    async def find(self, peer, *, explain=False):
         self.log.add(ClockWrong(NOW, 3600.0))
         return await found(self, peer)
 
