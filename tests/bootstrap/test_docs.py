@@ -8,9 +8,9 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from bootstrap.cli import app
 from bootstrap.keys import load_key
 from dht.identity import NodeKey, to_zbase32
+from node.cli import app
 
 PAGE = (Path(__file__).parents[2] / "docs" / "bootstrap.md").read_text(encoding="utf-8")
 
@@ -35,7 +35,7 @@ def test_the_operators_page_works_as_typed(tmp_path, monkeypatch):
             assert command[:2] == ["rookery", "bootstrap"]
             if "draft.toml" in command:
                 Path("draft.toml").write_text(with_keys(draft, tmp_path), encoding="utf-8")
-            result = CliRunner().invoke(app, command[2:])
+            result = CliRunner().invoke(app, command[1:])
             assert result.exit_code == 0, (command, result.output)
             said += result.stdout
     assert said.count("Good: list") == 2

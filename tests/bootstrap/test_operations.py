@@ -9,13 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from bootstrap import operations
-from bootstrap.cli import app
 from bootstrap.firstcontacts import decode_file
 from bootstrap.keys import load_key
 from bootstrap.refusals import Refusal
 from bootstrap.trust import TrustRoot
 from dht.errors import LocalError
 from dht.identity import NodeKey, to_zbase32
+from node.cli import app
 
 NOW = 1_800_000_000.0
 NODE = to_zbase32(NodeKey.from_secret(b"\x21" * 32).public)
@@ -42,7 +42,7 @@ def office(tmp_path):
 @pytest.fixture
 def run():
     def _run(*words):
-        result = CliRunner().invoke(app, [str(word) for word in words])
+        result = CliRunner().invoke(app, ["bootstrap", *map(str, words)])
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         assert "Traceback" not in result.output
         return result
@@ -212,7 +212,7 @@ def test_refusals_exit_1_and_bad_input_exits_2(office, run):
     office.list.write_bytes(tampered)
     result = run("verify", office.list, "--trust", office.draft)
     assert result.exit_code == 1
-    assert "refused (malformed)" in result.stderr
+    assert result.stderr.startswith(f"error: {office.list} is refused (malformed): ")
     assert result.stderr.count("\n") == 1
     os.chmod(office.keys[2], 0o644)
     for words in [
@@ -231,10 +231,12 @@ def test_refusals_exit_1_and_bad_input_exits_2(office, run):
     ]:
         result = run(*words)
         assert result.exit_code == 2, words
-        assert result.stderr.count("\n") == 1, result.stderr
+        error, *hints = result.stderr.splitlines()
+        assert error.startswith("error: "), result.stderr
+        assert all(hint.startswith("hint: ") for hint in hints), result.stderr
         as_json = run(*words, "--json")
         assert as_json.exit_code == 2
-        assert json.loads(as_json.stdout)["error"]
+        assert json.loads(as_json.stdout)["error"]["fault"] == "local"
     assert office.list.read_bytes() == tampered
 
 
