@@ -49,7 +49,7 @@ class _ContactForm(msgspec.Struct, forbid_unknown_fields=True):
 
 class _DraftForm(msgspec.Struct, forbid_unknown_fields=True):
     trust: _TrustForm
-    network: str = "rookery"
+    network: str = "main"
     lifetime_days: float = DEFAULT_LIFETIME_DAYS
     sequence: int | None = None
     next_trust: _TrustForm | None = None
