@@ -18,9 +18,9 @@ from rich.text import Text
 from bootstrap import operations
 from bootstrap.contacts import format_endpoint
 from bootstrap.firstcontacts import ListFile, moment
+from bootstrap.refusals import ListRefused
 from bootstrap.trust import TrustRoot
 from dht.errors import LocalError
-from node.cli_exit import failed
 
 app = typer.Typer(
     name="bootstrap", help="Make, sign and check the signed list of first contacts.", no_args_is_help=True
@@ -106,8 +106,10 @@ def verify(
         _say(f"Good: {report.message}, for network {content.network!r}, until {moment(content.expires_at)}.")
         names = ", ".join(sorted(each.short for each in report.verified.signed_by))
         _say(f"Signed by {names} (needed: {report.verified.trust.root.threshold}).")
-    if report.refusal:
-        failed(report.refusal, f"{path} is refused ({report.refusal}): {report.message}")
+    elif report.refusal:
+        raise ListRefused(report.refusal, f"{path} is refused ({report.refusal}): {report.message}")
+    if not report.accepted:
+        raise typer.Exit(1)
 
 
 @app.command()

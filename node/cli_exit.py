@@ -110,9 +110,9 @@ def tell(failure: ApiFailure, as_json: bool) -> None:
     """Say what went wrong: for people on standard error, and as a document when JSON was asked for."""
     if as_json:
         print(json.dumps(failure.to_json(), ensure_ascii=False), flush=True)
-    print(f"{_painted('error:', '31')} {failure.message}", file=sys.stderr)
+    print(f"{_painted('error:', '31')} {_harmless(failure.message)}", file=sys.stderr)
     if failure.hint:
-        print(f"{_painted('hint:', '36')} {failure.hint}", file=sys.stderr)
+        print(f"{_painted('hint:', '36')} {_harmless(failure.hint)}", file=sys.stderr)
 
 
 def failed(kind: str, message: str) -> NoReturn:
@@ -132,6 +132,11 @@ def _usage(error: typer.TyperException, as_json: bool) -> int:
     hint = f"see `{context.command_path} --help`" if context is not None else ""
     tell(ApiFailure("usage", message[:1].lower() + message[1:].rstrip("."), hint), as_json)
     return BAD_INPUT
+
+
+def _harmless(line: str) -> str:
+    """A line that a file's name, or a stranger's word in it, cannot break or steer the terminal with."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
 
 
 def _painted(word: str, colour: str) -> str:

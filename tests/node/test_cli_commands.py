@@ -211,3 +211,13 @@ def test_a_mistyped_peer_costs_no_start(rookery, nodes, peer, part):
         [line] = error_lines(result)
         assert part in line
     assert nodes == []
+
+
+def test_a_file_name_cannot_steer_the_terminal(rookery, tmp_path):
+    name = "red\x1b[31m\nerror: forged"
+    (tmp_path / name).write_bytes(b"x")
+    result = rookery("send", tmp_path / name, STRANGER.text)
+    assert result.exit_code == 1
+    assert "\x1b" not in result.stderr
+    [error] = error_lines(result)
+    assert "red\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}error: forged was not sent" in error
