@@ -19,7 +19,7 @@ from typing import Any, Final, Self, cast
 
 from aiohttp import web
 
-from bootstrap.firstcontacts import MAX_FILE, ListFile, VerifiedList, decode_file, moment, verify
+from bootstrap.firstcontacts import MAX_FILE, FirstContacts, ListFile, VerifiedList, decode_file, moment, verify
 from bootstrap.page import health_page
 from bootstrap.refusals import ListRefused
 from bootstrap.store import read_file
@@ -35,6 +35,9 @@ ends slow requests and slow readers alike (slowloris), with no look at what they
 
 MAX_AGE: Final = 300
 """Seconds that caches may keep a list. UNSOURCED: a new list is everywhere five minutes after it was put in place."""
+
+ENDING: Final = 0.2
+"""Part of a list's life at which it is time for the next one: six days of thirty. UNSOURCED"""
 
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
@@ -124,7 +127,10 @@ def create_app(
             reasons.append(_public(problem))
         if not node.ok and not node.reasons:
             reasons.append("the node reports a fault")
-        ok = node.ok and served is not None
+        if served is not None and (warning := _ending(served.content, clock())):
+            reasons.append(warning)
+        # Who watches /health has time to act while the list is still good: it is served until its very end.
+        ok = node.ok and served is not None and not reasons
         return _State(ok, tuple(reasons), node.contacts, monotonic() - started, _version(), served)
 
     async def serve_list(request: web.Request) -> web.Response:
@@ -301,6 +307,14 @@ async def _harden(
 def _public(problem: LocalError | ListRefused) -> str:
     # A path of the machine is nothing for strangers; a refusal speaks of the list alone.
     return problem.message if isinstance(problem, ListRefused) else "the list cannot be read"
+
+
+def _ending(content: FirstContacts, now: float) -> str:
+    """A warning when little of a list's life is left."""
+    left = content.expires_at - now
+    if left >= ENDING * (content.expires_at - content.issued_at):
+        return ""
+    return f"the list expires soon, at {moment(content.expires_at)}: sign a new one"
 
 
 def _duration(seconds: float) -> str:

@@ -116,22 +116,28 @@ def list_service(config: NodeConfig, list_file: Path, trust: Path | None, host: 
     from bootstrap.operations import verify_file
     from bootstrap.server import BootstrapServer, Health, create_app
     from node.api_json import endpoint_text
+    from node.cli_health import ailments
 
     root = trust_root(config, trust)
     # A server that starts with a bad list would look well and help nobody.
     report = verify_file(list_file, root, config.network)
-    if not report.accepted:
+    if report.verified is None:
         raise ApiFailure(
             "bad-list",
             f"{list_file} is refused ({report.refusal}): {report.message}",
             "check it with `rookery bootstrap verify`, and sign a new one",
         )
+    listed = report.verified.content.contacts
 
     @asynccontextmanager
     async def service(node: Node) -> AsyncIterator[Document]:
+        own = node.status().contact.key
+        others_known = bool(config.contacts) or any(contact.key != own for contact in listed)
+
         def health() -> Health:
-            contacts = len(node.contacts())
-            return Health(ok=True, contacts=contacts)
+            contacts = node.contacts()
+            reasons = ailments(node.status(), contacts, others_known=others_known)
+            return Health(ok=not reasons, contacts=len(contacts), reasons=reasons)
 
         app = create_app(list_file, root, config.network, health)
         async with BootstrapServer(app, host, port) as server:

@@ -151,6 +151,7 @@ class Node:
             links=tuple(self._links.info()),
             report=self._joining.report,
             signaling=self._meeting.calls.counters,
+            journal_problem=self._journal.problem,
         )
 
     def contacts(self) -> list[ContactInfo]:

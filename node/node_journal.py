@@ -69,6 +69,8 @@ class Journal:
         self._driver = driver
         self._storage = storage
         self._events = events
+        self.problem: str | None = None
+        """Why rows cannot be written just now."""
         driver.subscribe(ContactAdded, self._on_contact)
         driver.subscribe(RecordStored, self._on_stored)
         driver.subscribe(RecordDropped, self._on_dropped)
@@ -99,6 +101,7 @@ class Journal:
             else:
                 text = f"the journal is written again{f'; {event.lost} rows were lost' if event.lost else ''}"
                 over = True
+            self.problem = None if over else text
             self._events.add(JournalFault(self._driver.now(), text, over))
 
     def _on_contact(self, event: ContactAdded) -> None:

@@ -73,6 +73,8 @@ class NodeStatus:
     bootstrap: tuple[SourceStatus, ...]
     clock_offset: float | None
     """Median of others' clocks less ours, seconds."""
+    journal_problem: str | None
+    """Why the journal cannot be written just now."""
     counters: dict[str, dict[str, int]]
     data_dir: Path
 
@@ -106,6 +108,7 @@ def node_status(
     links: tuple[LinkInfo, ...],
     report: ListReport | None,
     signaling: dict[str, int],
+    journal_problem: str | None,
 ) -> NodeStatus:
     """Put the state of all parts together."""
     engine, now = driver.engine, driver.now()
@@ -134,6 +137,7 @@ def node_status(
             for one in (report.outcomes if report else ())
         ),
         clock_offset=engine.clock_offset,
+        journal_problem=journal_problem,
         counters={
             "dht": dict(engine.counters),
             "udp": dict(datagrams.counters),

@@ -114,6 +114,17 @@ async def test_health(world):
     assert (response.status, (await response.json())["reasons"]) == (503, ["no contact has answered <yet>"])
 
 
+async def test_a_list_near_its_end_degrades_health_and_is_still_served(world):
+    world.now = NOW + 86400 * 0.75
+    assert (await world.ask("/health"))[0].status == 200
+    world.now = NOW + 86400 * 0.85
+    response, _ = await world.ask("/health")
+    body = await response.json()
+    assert (response.status, body["status"]) == (503, "degraded")
+    assert body["reasons"][0].startswith("the list expires soon, at ")
+    assert (await world.ask("/bootstrap.json"))[0].status == 200
+
+
 async def test_the_page_is_escaped_and_self_contained(world):
     world.health = Health(False, 3, ("<script>alert(1)</script>",))
     response, data = await world.ask("/")
