@@ -120,7 +120,7 @@ class Publishing:
         verdicts = {verdict.refusal for verdict in receipt.verdicts}
         if receipt.ok or not verdicts & _NOT_OURS_ANY_MORE:
             # Even one that too few took is kept: it is stored again when there are more.
-            again = self._driver.now() + (self._interval if receipt.ok else FIRST_RETRY)
+            again = self._driver.now() + (self._pause(receipt) if receipt.ok else FIRST_RETRY)
             self._keep(OwnRecord(record.place, record.raw, salt, int(kind), again))
         return receipt
 
@@ -144,7 +144,7 @@ class Publishing:
                 continue
             receipt = await self._publish_peer(record, retry)
             if receipt.ok:
-                retry, due = FIRST_RETRY, self._driver.now() + self._interval
+                retry, due = FIRST_RETRY, self._driver.now() + self._pause(receipt)
             else:
                 due, retry = self._driver.now() + retry, min(retry * 2, LONGEST_RETRY)
 
@@ -243,7 +243,7 @@ class Publishing:
             self._drop(row)
             return True
         if self._own.get(row.place) is row:
-            again = self._driver.now() + (self._interval if receipt.ok else retry_in)
+            again = self._driver.now() + (self._pause(receipt) if receipt.ok else retry_in)
             self._keep(OwnRecord(row.place, record.raw, row.salt, row.kind, again))
         return receipt.ok
 
@@ -273,6 +273,12 @@ class Publishing:
             lambda engine, now: engine.put(record, now, expected_seq=expected_seq)
         )
         return done.receipt
+
+    def _pause(self, receipt: Receipt) -> float:
+        """Seconds until a record is stored again. All nodes of a small network may be too few for a grown one."""
+        config = self._driver.engine.config
+        few = receipt.stored < config.acknowledgements(config.k)
+        return min(self._interval, LONGEST_RETRY) if few else self._interval
 
     def _note(self, what: str, record: SignedRecord, receipt: Receipt, started: float, retry_in: float) -> None:
         now = self._driver.now()

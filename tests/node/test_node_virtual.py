@@ -9,7 +9,7 @@ import pytest
 from dht.config import DhtConfig
 from dht.identity import IdentityKey, PublicKey
 from dht.records import Kind, sign_record
-from node.node_events import Alone, PublishFailed
+from node.node_events import Alone, Published, PublishFailed
 from node.node_joining import LONGEST_PAUSE
 from node.node_results import Reason
 from simulations.events import EventQueue
@@ -104,18 +104,33 @@ def test_an_apps_records_are_published_again_after_a_restart(virtually):
     virtually(scenario)
 
 
-def test_a_record_that_too_few_took_is_tried_again_soon(virtually):
+def test_a_record_that_few_could_take_is_stored_again_soon(virtually):
     async def scenario(net, simulated):
         one = await net.start("one", listen="10.0.0.1")
         receipt = await one.put(b"value", salt=b"s")
-        assert not receipt.ok and receipt.stored == 0
+        assert receipt.ok and receipt.stored == 1  # by itself, who else
         await asyncio.sleep(20)
         others = [await net.start(f"n{i}", listen=f"10.0.1.{i}") for i in range(1, 4)]
         assert await one.wait_joined(30)
         await asyncio.sleep(400)
+        again = [event for event in one.recent_events() if isinstance(event, Published) and event.what == "mutable"]
+        assert again and again[-1].stored >= 3  # acknowledged by three of four
+        await one.__aexit__(None, None, None)
         assert (await others[0].get(owner=one.identity, salt=b"s")).found
-        failed = next(event for event in one.recent_events() if isinstance(event, PublishFailed))
-        assert failed.what == "mutable" and "nobody was there to ask" in failed.text and failed.level == "warning"
+
+    virtually(scenario)
+
+
+def test_a_client_alone_says_that_nobody_took_its_record_and_tries_again(virtually):
+    async def scenario(net, simulated):
+        one = await net.start("one", listen="10.0.0.1", mode="client")
+        receipt = await one.put(b"value", salt=b"s")
+        assert not receipt.ok and receipt.stored == 0
+        await asyncio.sleep(60)
+        failed = [event for event in one.recent_events() if isinstance(event, PublishFailed)]
+        assert len(failed) >= 2
+        assert failed[0].what == "mutable" and "nobody was there to ask" in failed[0].text
+        assert failed[0].level == "warning"
 
     virtually(scenario)
 
