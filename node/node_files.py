@@ -67,6 +67,7 @@ class Files:
         watcher = self._receiver(directory or self._config.received_dir, accept, on_received)
         self._watchers.append(watcher)
         try:
+            await watcher.sweep()
             await done
         finally:
             self._watchers.remove(watcher)

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -25,6 +25,10 @@ MAX_STORED_NAME: Final = 180
 """Bytes of a name on disk: 255 less the id, `.part` and ` (n)`."""
 MAX_TRIES: Final = 10_000
 """Files of one name; beyond, somebody fills the directory."""
+PART_LIFETIME: Final = 7 * 86400.0
+"""Seconds that a part nobody adds to is kept for its sender to go on. UNSOURCED: over a weekend and a journey."""
+_PART: Final = re.compile(r".+\.[0-9a-f]{16}\.part")
+"""The names of parts, and of hardly anything else."""
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 """Device names of Windows, with any ending (Microsoft, "Naming Files, Paths, and Namespaces")."""
 _FORBIDDEN: Final = re.compile(r'[<>:"|?*]')
@@ -62,6 +66,21 @@ def safe_name(name: str) -> str:
     return stem + ending
 
 
+def sweep_parts(directory: Path, now: float, in_use: Collection[Path]) -> int:
+    """Delete the parts that nobody has added to for `PART_LIFETIME`; returns how many. A folder that cannot be read has
+    none: the next transfer says what is wrong with it."""
+    removed = 0
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if not _PART.fullmatch(entry.name) or directory / entry.name in in_use:
+                continue
+            with contextlib.suppress(OSError):  # Gone meanwhile, or not ours to delete.
+                if entry.is_file(follow_symlinks=False) and now - entry.stat().st_mtime > PART_LIFETIME:
+                    os.unlink(entry.path)
+                    removed += 1
+    return removed
+
+
 class Part:
     """One file on its way in."""
 
@@ -84,6 +103,7 @@ class Part:
             self._directory.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
             self._file = os.fdopen(os.open(self.path, flags, 0o600), "r+b")
+            os.utime(self.path)  # It is wanted again: no sweep, of another process either, takes it for abandoned.
             while block := self._file.read(BLOCK):
                 self._hash.update(block)
                 self.have += len(block)

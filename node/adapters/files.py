@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,7 @@ from node.adapters.file_outcomes import (
     say_goodbye,
 )
 from node.adapters.file_sending import send_file
-from node.adapters.file_store import BLOCK, Part, StoreError
+from node.adapters.file_store import BLOCK, Part, StoreError, sweep_parts
 from node.ports import Link, LinkError, Stream, StreamReset
 from node.protocols.transfer import (
     STREAM_NAME,
@@ -47,6 +48,8 @@ MAX_UNCONFIRMED: Final = 1024
 """Files remembered whose sender may not know that they arrived. UNSOURCED."""
 CONFIRM_TIME: Final = 5.0
 """Seconds the sender has to hang up after the confirmation. UNSOURCED: several round trips."""
+SWEEP_EVERY: Final = 86400.0
+"""Seconds between two looks for abandoned parts. UNSOURCED: they live for days."""
 DEFAULT_PARALLEL: Final = 16
 """Transfers at once. UNSOURCED."""
 
@@ -76,6 +79,8 @@ class FileReceiver:
         self._on_outcome = on_outcome
         self._unconfirmed: dict[Path, tuple[Path, bytes]] = {}
         self._active: dict[Path, asyncio.Task[object] | None] = {}
+        self._sweeping = asyncio.Lock()
+        self._next_sweep = 0.0
         self.outcomes: asyncio.Queue[ReceiveOutcome] = asyncio.Queue(maxsize=1024)
 
     def attach(self, link: Link) -> None:
@@ -96,6 +101,7 @@ class FileReceiver:
 
     async def serve(self, peer: PublicKey, stream: Stream) -> ReceiveOutcome:
         """Take one file from one stream."""
+        await self.sweep()
         receiving = _Receiving(self, peer, stream)
         outcome = await receiving.run()
         if self.outcomes.full():
@@ -104,6 +110,17 @@ class FileReceiver:
         if self._on_outcome is not None:
             self._on_outcome(outcome)
         return outcome
+
+    async def sweep(self) -> None:
+        """Delete parts that their senders have abandoned, if it is time; done before any transfer begins."""
+        async with self._sweeping:
+            now = time.time()  # A file's age is told by the system's clock.
+            if now < self._next_sweep:
+                return
+            self._next_sweep = now + SWEEP_EVERY
+            removed = await asyncio.to_thread(sweep_parts, self.directory, now, frozenset(self._active))
+        if removed:
+            logger.info("deleted %d abandoned parts in %s", removed, self.directory)
 
     async def judge(self, file: IncomingFile) -> None:
         """Raise `StoreError` unless the file is wanted."""
