@@ -115,9 +115,9 @@ async def test_health(world):
 
 
 async def test_a_list_near_its_end_degrades_health_and_is_still_served(world):
-    world.now = NOW + 86400 * 0.75
+    world.now = NOW + 86400 * 0.5
     assert (await world.ask("/health"))[0].status == 200
-    world.now = NOW + 86400 * 0.85
+    world.now = NOW + 86400 * 0.65
     response, _ = await world.ask("/health")
     body = await response.json()
     assert (response.status, body["status"]) == (503, "degraded")
