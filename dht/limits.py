@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-from collections import OrderedDict
 from functools import lru_cache
 from random import Random
 from typing import Final
@@ -57,32 +56,49 @@ def _token(secret: bytes, key: bytes, address: Address) -> bytes:
     ).digest()
 
 
+_ROUNDING: Final = 1e-5
+"""Seconds granted for what adding up Unix times as floats rounds away (2^-22 s each)."""
+
+_FIRST_SWEEP: Final = 64
+"""Sources remembered before those whose bucket has filled up again are looked for. UNSOURCED"""
+
+
 class RateLimiter:
     """A token bucket for each source, as `source_of` tells them apart.
 
-    At most `capacity` sources are remembered (about 200 bytes each); the longest silent one is forgotten first, which
-    gives it a full bucket again, so capacity is far above what can be silent within a second.
+    Kept as the time at which the bucket will be full again (the virtual scheduling form of ITU-T I.371), one number a
+    source; who is past that time need not be remembered at all. At most `capacity` sources are, about 130 bytes each;
+    of more, the longest silent is forgotten, which gives it a full bucket, so capacity is far above what a second
+    brings.
     """
 
     def __init__(self, rate: float, burst: float, *, capacity: int = 8192) -> None:
-        self._rate = rate
-        self._burst = burst
+        self._interval = 1.0 / rate
+        self._tolerance = (burst - 1.0) / rate + _ROUNDING
         self._capacity = capacity
-        self._sources: OrderedDict[object, tuple[float, float]] = OrderedDict()
+        self._sources: dict[object, float] = {}
+        self._sweep_at = _FIRST_SWEEP
 
     def __len__(self) -> int:
         return len(self._sources)
 
     def allow(self, source: object, now: float) -> bool:
         """Take one from the bucket of `source`; False when it is empty."""
-        level, at = self._sources.get(source, (self._burst, now))
-        level = min(self._burst, level + (now - at) * self._rate)
-        allowed = level >= 1.0
-        self._sources[source] = (level - 1.0 if allowed else level, now)
-        self._sources.move_to_end(source)
-        if len(self._sources) > self._capacity:
-            self._sources.popitem(last=False)
+        sources = self._sources
+        full_at = sources.pop(source, now)
+        full_at = max(full_at, now)
+        allowed = full_at - now <= self._tolerance
+        sources[source] = full_at + self._interval if allowed else full_at
+        if len(sources) > self._sweep_at:
+            self._sweep(now)
+        if len(sources) > self._capacity:
+            del sources[next(iter(sources))]
         return allowed
+
+    def _sweep(self, now: float) -> None:
+        for source in [source for source, full_at in self._sources.items() if full_at <= now]:
+            del self._sources[source]
+        self._sweep_at = max(_FIRST_SWEEP, 2 * len(self._sources))
 
 
 def source_of(address: Address) -> object:
