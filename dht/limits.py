@@ -59,7 +59,7 @@ def _token(secret: bytes, key: bytes, address: Address) -> bytes:
 _ROUNDING: Final = 1e-5
 """Seconds granted for what adding up Unix times as floats rounds away (2^-22 s each)."""
 
-_FIRST_SWEEP: Final = 64
+_FIRST_SWEEP: Final = 16
 """Sources remembered before those whose bucket has filled up again are looked for. UNSOURCED"""
 
 
