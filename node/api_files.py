@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -103,6 +103,13 @@ class Decisions:
             raise ApiFailure("no-such-offer", f"no offer {offer!r} waits for a decision", "it may have been withdrawn")
         answer.set_result(accept)
 
+    def withdraw(self, offers: Iterable[str]) -> None:
+        """Refuse those of these offers that still wait: nobody is left who could answer."""
+        for offer in offers:
+            answer = self._waiting.get(offer)
+            if answer is not None and not answer.done():
+                answer.set_result(False)
+
 
 class FileCommands:
     """The commands `send`, `receive` and `decide`."""
@@ -138,6 +145,7 @@ class FileCommands:
         count = params.integer("count", 1, 1_000_000)
         params.done()
         feed = Feed()
+        asked: list[str] = []
 
         async def decide(offer: Any) -> bool:
             number = self._decisions.new()
@@ -146,6 +154,7 @@ class FileCommands:
             told = {"event": "offer", "offer": number, **to_json(offer), "accepted": answer}
             feed.tell(told)
             if answer is None:
+                asked.append(number)
                 answer = await self._decisions.wait(number)
                 feed.tell({"event": "decided", "offer": number, "accepted": answer})
             return answer
@@ -159,8 +168,11 @@ class FileCommands:
 
         yield {"event": "waiting", "directory": str(directory), "identity": self._node.identity.text}
         work = self._node.receive_files(directory, decide=decide, on_event=on_event, count=count)
-        async for event in feed.during(work):
-            yield event
+        try:
+            async for event in feed.during(work):
+                yield event
+        finally:
+            self._decisions.withdraw(asked)
 
     async def decide(self, params: Params) -> Document:
         """Answer an offer that waits."""

@@ -130,24 +130,39 @@ async def take_files(session: Session, params: Document, bars: Bars, *, as_json:
                 case "received":
                     bars.say(f"received {event['path']} from {event['peer']}, SHA-256 {event['sha256']}")
                 case "failed":
-                    bars.say(f"failed: {names.get(key, '')} {event['reason']}")
+                    bars.say(f"{names.get(key) or event['name']} was not received: {event['reason']}")
             bars.take(key, names.get(key, ""), event)
 
 
 async def confirmed(bars: Bars, event: Document) -> bool:
     """Ask the person at the terminal; the node goes on meanwhile."""
-    import asyncio
-
     from node import cli_render as render
 
     bars.pause()
     question = f"accept {event['name']} ({render.size(event['size'])}) from {event['peer']}? [y/N] "
     print(render.plain(question), end="", file=sys.stderr, flush=True)
     try:
-        answer = await asyncio.to_thread(sys.stdin.readline)
+        answer = await typed_line()
     finally:
         bars.resume()
     return answer.strip().lower() in ("y", "yes")
+
+
+async def typed_line() -> str:
+    """What is typed next. Nothing blocks until then: a thread that reads could not be told of Ctrl-C."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    typed = asyncio.Event()
+    try:
+        loop.add_reader(sys.stdin, typed.set)
+    except (NotImplementedError, OSError, ValueError):  # Windows, or no file at all.
+        return await asyncio.to_thread(sys.stdin.readline)
+    try:
+        await typed.wait()
+    finally:
+        loop.remove_reader(sys.stdin)
+    return sys.stdin.readline()
 
 
 class Bars:

@@ -173,6 +173,22 @@ async def test_receive_asks_and_decide_answers(api, tmp_path: Path, accept: bool
     assert (tmp_path / "notes.txt").exists() is accept
 
 
+async def test_an_offer_is_refused_when_who_was_asked_goes_away(api, node, tmp_path: Path):
+    """The transfer is a task of the link's, which the end of `receive` does not cancel."""
+    transfers = []
+
+    async def receive_files(directory, *, decide, on_event, count=None):
+        transfers.append(asyncio.ensure_future(decide(node.offers[0])))
+        await asyncio.Event().wait()
+
+    node.receive_files = receive_files
+    async with aclosing(api.stream("receive", {"directory": str(tmp_path), "ask": True})) as events:
+        async for event in events:
+            if event["event"] == "offer":
+                break
+    assert await asyncio.wait_for(transfers[0], 10) is False
+
+
 async def test_decide_knows_what_waits(api):
     failed = await failure(api.call("decide", {"offer": "77", "accept": True}))
     assert failed.kind == "no-such-offer"

@@ -174,6 +174,37 @@ def test_a_person_at_a_terminal_is_asked(nodes, tmp_path):
     assert (tmp_path / "in" / "file").read_bytes() == b"precious"
 
 
+@pytest.mark.slow
+def test_ctrl_c_at_the_question_ends_it_and_the_sender_is_refused(nodes, tmp_path):
+    (tmp_path / "file").write_bytes(b"precious")
+    ours, theirs = pty.openpty()
+    receiver = subprocess.Popen(
+        command("receive", "--data-dir", nodes[2].data, "--dir", tmp_path / "in"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while b"waiting for files" not in shown:
+            shown += os.read(ours, 4096)
+        sender = subprocess.Popen(
+            command("send", "--data-dir", nodes[1].data, tmp_path / "file", nodes[2].ready["identity"]),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        while b"[y/N]" not in shown:
+            shown += os.read(ours, 4096)
+        receiver.send_signal(signal.SIGINT)
+        assert receiver.wait(LIMIT) == 130
+        _, errors = sender.communicate(timeout=LIMIT)
+        assert sender.returncode == 1
+        assert b"did not accept it" in errors
+    finally:
+        os.close(ours)
+
+
 def test_values_cross_byte_for_byte(nodes):
     value = bytes(range(256))
     receipt = json.loads(on(nodes[1], "put", "--salt", "s", "--json", input=value).stdout)
