@@ -187,7 +187,7 @@ def show_ping(document: Document) -> None:
         ping = document[part]
         head = f"{name} #{document['number']}:"
         if not ping["reached"]:
-            why = f"{ping['reason']} {ping['detail']}".strip()
+            why = ": ".join(part for part in (ping["reason"], ping["detail"]) if part)
             screen.print(f"{head} [red]not reached[/red], {render.escape(why)}")
             continue
         if part == "dht":

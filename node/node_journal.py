@@ -49,7 +49,7 @@ async def open_journal(
         # The node is not running yet, and has no clock of its own.
         now = time.time()
         aside = set_aside_corrupt(path, now)
-        text = f"{error.where}: {error.problem}; it was set aside as {aside.name}, and an empty one begun"
+        text = f"{error.where} {error.problem}; it was set aside as {aside.name}, and an empty one begun"
         events.add(JournalFault(now, text, over=True))
         return await _read(await open_storage(path))
 

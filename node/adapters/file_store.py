@@ -115,7 +115,10 @@ class Part:
             self.close()
             if empty:
                 self.discard()
-            raise StoreError(TransferFault.NO_SPACE, f"{self._size - self.have} bytes to come, {free} free")
+            raise StoreError(
+                TransferFault.NO_SPACE,
+                f"{self._size - self.have} bytes to come, {max(0, free - self._reserve)} free for it",
+            )
         return self._hash.digest()
 
     def restart(self) -> None:
