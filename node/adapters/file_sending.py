@@ -62,6 +62,7 @@ class _Sending:
         self._hash = hashlib.sha256()
         self._sent = 0
         self._offset = 0
+        self._amid_data = False
         self._side = SenderSide(FileOffer(transfer_id(name, size, mtime), name, size, mtime))
 
     async def run(self) -> SendOutcome:
@@ -72,17 +73,23 @@ class _Sending:
         try:
             return await self._over(stream)
         except Broken as broken:
-            self._side.refuse(broken.fault, broken.detail)
-            await say_goodbye(self._side, stream)
+            await self._give_up(stream, broken.fault, broken.detail)
             return self._outcome(broken.fault, broken.detail, by_peer=broken.by_peer)
         except StreamReset as reset:
             return self._outcome(TransferFault.LINK_LOST, str(reset), by_peer=True)
         except LinkError as error:
             return self._outcome(TransferFault.LINK_LOST, str(error))
         except asyncio.CancelledError:
-            self._side.refuse(TransferFault.CANCELLED, "the sender cancelled")
-            await say_goodbye(self._side, stream)
+            await self._give_up(stream, TransferFault.CANCELLED, "the sender cancelled")
             raise
+
+    async def _give_up(self, stream: Stream, fault: TransferFault, detail: str) -> None:
+        """Tell the receiver why; amid the data it would take the words for data, so only that it ends."""
+        if self._amid_data:
+            stream.reset()
+            return
+        self._side.refuse(fault, detail)
+        await say_goodbye(self._side, stream)
 
     async def _over(self, stream: Stream) -> SendOutcome:
         await stream.write(self._side.data_to_send())
@@ -91,6 +98,7 @@ class _Sending:
             raise Broken(TransferFault.PROTOCOL, "the receiver did not say whether it wants the file")
         await self._skip(accepted)
         self._side.start(self._offset)
+        self._amid_data = self._offset < self._size
         await stream.write(self._side.data_to_send())
         watcher = asyncio.create_task(self._event(stream))
         try:
@@ -130,6 +138,7 @@ class _Sending:
             await stream.write(block)
             done += len(block)
             self._sent += len(block)
+            self._amid_data = done < self._size
             self._report(done)
             if watcher.done():
                 # The receiver spoke while we send: it can only be a refusal.

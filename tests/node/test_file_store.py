@@ -1,15 +1,17 @@
-"""Parts on the disk: how long one waits for its sender."""
+"""Parts on the disk: what is in them, and how long they wait for their sender."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
 
 from dht.identity import IdentityKey
-from node.adapters.file_store import PART_LIFETIME, Part
+from node.adapters.file_store import BLOCK, PART_LIFETIME, Part
 from node.adapters.files import FileReceiver, send_file
 from node.adapters.memory_link import MemoryLinkPair
+from node.protocols.stream_events import INITIAL_CONNECTION_WINDOW, INITIAL_STREAM_WINDOW, StreamConfig
 from node.protocols.transfer import FileOffer
 
 ALICE = IdentityKey.from_seed(bytes(31) + b"\1").public
@@ -55,3 +57,37 @@ def test_an_old_part_that_is_continued_is_young_again(tmp_path: Path) -> None:
         age = time.time() - part.path.stat().st_mtime
         assert age < PART_LIFETIME / 2
         aged(part.path, PART_LIFETIME + 600)
+
+
+async def test_a_sender_that_gives_up_leaves_the_beginning_of_its_file(tmp_path: Path) -> None:
+    """Its last words once became part of the file, and the next try had to start over."""
+    source, inbox = tmp_path / "long", tmp_path / "in"
+    source.write_bytes(os.urandom(8 * BLOCK))
+    pair = MemoryLinkPair(
+        ALICE,
+        BOB,
+        config=StreamConfig(stream_window=INITIAL_STREAM_WINDOW, connection_window=INITIAL_CONNECTION_WINDOW),
+    )
+    receiver = FileReceiver(inbox, reserve=0)
+    receiver.attach(pair.far)
+    under_way = asyncio.Event()
+
+    def progress(done: int, total: int) -> None:
+        if done > 3 * BLOCK:
+            under_way.set()
+
+    try:
+        first = asyncio.create_task(send_file(pair.near, source, on_progress=progress))
+        await asyncio.wait_for(under_way.wait(), 20)
+        first.cancel()
+        await asyncio.wait([first])
+        broken = await asyncio.wait_for(receiver.outcomes.get(), 20)
+        assert broken.path is None
+        [part] = inbox.iterdir()
+        assert source.read_bytes().startswith(part.read_bytes())
+        outcome = await send_file(pair.near, source)
+        assert outcome.ok
+        assert outcome.resumed_at >= BLOCK
+    finally:
+        await pair.close()
+    assert (inbox / "long").read_bytes() == source.read_bytes()
