@@ -87,7 +87,7 @@ def text(value: Any, name: str = "") -> str:
     if isinstance(value, int | float) and name in MOMENTS:
         return moment(float(value))
     if isinstance(value, int) and (
-        name == "bytes" or name.endswith(("_bytes", "size", "bytes_sent", "bytes_received"))
+        name in ("bytes", "resumed_at") or name.endswith(("_bytes", "size", "bytes_sent", "bytes_received"))
     ):
         return size(value)
     if name == "throughput":

@@ -91,3 +91,7 @@ def test_json_is_one_line_in_a_pipe_and_indented_on_a_terminal(capsys, monkeypat
     shown = terminal.getvalue()
     assert json.loads(shown) == {"a": 1}
     assert shown.count("\n") == 3
+
+
+def test_where_a_transfer_went_on_is_a_number_of_bytes():
+    assert render.text(208_404_480, "resumed_at") == "208.4 MB"
