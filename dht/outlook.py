@@ -79,7 +79,9 @@ class Outlook:
             self._next_round = now + _FIRST_ROUNDS
             return
         self._next_round = None
-        self._round = DialBackRound(self._context, self._rng, now, dial=self._deciding, done=self._on_round)
+        # A server by configuration asks as well: its operator wants to know.
+        dial = self._deciding or self.reachability.mode is Mode.SERVER
+        self._round = DialBackRound(self._context, self._rng, now, dial=dial, done=self._on_round)
         self._round.start(contacts, now)
 
     def tick(self, now: float) -> None:
@@ -115,7 +117,7 @@ class Outlook:
         settled = self.address is not None and (asked > 0 or not self._deciding)
         interval = self._config.dial_back_interval * self._rng.uniform(0.8, 1.2) if settled else _FIRST_ROUNDS
         self._next_round = now + interval
-        if self._deciding and self.reachability.on_dial_back_round(reached, asked):
+        if self.reachability.on_dial_back_round(reached, asked):
             self._report_mode()
 
     def _report_mode(self) -> None:

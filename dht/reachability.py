@@ -95,7 +95,12 @@ class Reachability:
 
     def on_dial_back_round(self, reached: int, asked: int) -> bool:
         """A round of dial-backs ended: `reached` of `asked` peers got through. Returns whether the role changed."""
-        if self._forced is not None or asked == 0:
+        if asked == 0:
+            return False
+        if self._forced is not None:
+            if self._forced is Mode.SERVER:
+                said = f"{reached} of {asked}" if reached else f"none of {asked}"
+                self.reason = f"set by configuration; {said} peers asked reached this port from outside"
             return False
         if reached:
             self._failed_rounds = 0

@@ -157,7 +157,17 @@ class TestMode:
         assert outlook.force(mode) is (mode is Mode.SERVER)
         for reached in (5, 0, 0, 0, 0):
             assert outlook.on_dial_back_round(reached, 5) is False
-        assert (outlook.mode, outlook.reason) == (mode, "set by configuration")
+        assert outlook.mode is mode
+        assert outlook.reason.startswith("set by configuration")
+
+    def test_a_server_by_configuration_says_whether_it_was_reached(self) -> None:
+        outlook = votes()
+        outlook.force(Mode.SERVER)
+        assert outlook.reason == "set by configuration"
+        outlook.on_dial_back_round(2, 5)
+        assert outlook.reason == "set by configuration; 2 of 5 peers asked reached this port from outside"
+        outlook.on_dial_back_round(0, 5)
+        assert outlook.reason == "set by configuration; none of 5 peers asked reached this port from outside"
 
     def test_set_free_it_heeds_evidence_again(self) -> None:
         outlook = votes()
