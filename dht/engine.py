@@ -258,7 +258,7 @@ class DhtEngine:
 
     def presume_server(self, now: float) -> None:
         """Serve though nobody has tried us from outside yet, unless the role is fixed; the next round of dial-backs
-        decides. For a node that served before and finds nobody who serves: of clients alone no network grows."""
+        decides. For a node that finds nobody who serves: of clients alone no network grows."""
         self._outlook.presume()
 
     def close(self, now: float) -> None:

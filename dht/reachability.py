@@ -91,7 +91,7 @@ class Reachability:
         if self._forced is not None or self.mode is Mode.SERVER:
             return False
         self._failed_rounds = LOST_ROUNDS - 1
-        return self._become(Mode.SERVER, "this node served before, and found nobody who does")
+        return self._become(Mode.SERVER, "nobody who serves was found: others may begin with this node")
 
     def on_dial_back_round(self, reached: int, asked: int) -> bool:
         """A round of dial-backs ended: `reached` of `asked` peers got through. Returns whether the role changed."""

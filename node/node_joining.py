@@ -66,8 +66,8 @@ class Joining:
         served: bool = False,
     ) -> None:
         """`known`: saved and configured contacts, best first. `fetch_list` asks for the signed lists. `served`: whether
-        this node was a server when it ended. Such a one serves when it finds nobody: else a network whose nodes all
-        started anew would consist of clients that wait for each other."""
+        this node was a server when it ended. Such a one serves when it finds nobody, as does one that knows of nobody:
+        else a network that is new, or whose nodes all started anew, would be clients that wait for each other."""
         self._driver = driver
         self._events = events
         self._known = list(known)
@@ -101,7 +101,7 @@ class Joining:
             contacts = await self._attempt()
             if contacts:
                 break
-            if self._served:
+            if self._served or self._first_of_all:
                 self._driver.command(lambda engine, now: engine.presume_server(now))
             wait = pause * self._rng.uniform(0.8, 1.2)
             tried = len(dict.fromkeys((*self._known, *self._listed)))
@@ -115,6 +115,11 @@ class Joining:
         now = self._driver.now()
         self.joined.set()
         self._events.add(Joined(now, contacts, now - started))
+
+    @property
+    def _first_of_all(self) -> bool:
+        """Whether there is nobody to join: then this may be the first node of a network, which others join by it."""
+        return not (self._known or self._listed or self._named or self._fetch_list)
 
     async def _look_again(self) -> None:
         """Walk again while the network grows: nodes that start together see little of each other at first, and home

@@ -227,3 +227,16 @@ def test_the_parts_of_a_node_may_be_given(virtually):
         assert (await one.find(STRANGER)).reason is Reason.NOT_JOINED
 
     virtually(scenario)
+
+
+def test_two_nodes_that_nobody_configured_begin_a_network(virtually):
+    async def scenario(net, simulated):
+        one = await net.start("one", listen="10.0.0.1", mode="auto")
+        await asyncio.sleep(5)
+        assert one.status().mode == "server" and "others may begin" in one.status().mode_reason
+        two = await net.start("two", listen="10.0.0.2", mode="auto", contacts=(one.status().contact,))
+        assert await two.wait_joined(30)
+        await asyncio.sleep(120)
+        assert (await two.find(one.identity)).found and (await one.find(two.identity)).found
+
+    virtually(scenario)
