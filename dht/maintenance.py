@@ -12,13 +12,15 @@ from typing import Final
 from dht.config import DhtConfig
 from dht.constants import ID_BITS, ID_BYTES
 from dht.contact import Contact
-from dht.events import ContactAdded, ContactRemoved
+from dht.events import ContactAdded, ContactRemoved, Receipt
 from dht.limits import RateLimiter
 from dht.operation import Context, Operation, QuietWalk
 from dht.publish import PutWalk
+from dht.records import Refusal
 from dht.requests import Pending
 from dht.routing import Offer
 from dht.store import Store
+from dht.walks import GetWalk
 from dht.wire import FindNode, Message, Nodes
 
 TICK: Final = 15.0
@@ -68,6 +70,28 @@ class Revival(Check):
         super().on_reply(pending, message, now)
         self.context.count("revived")
         QuietWalk(self.context, self._place, now).start(now, [pending.contact])
+
+
+class Repair(PutWalk):
+    """Stores a held record anew. Where others hold a newer one, ours is replaced by it."""
+
+    def acknowledge(self, receipt: Receipt) -> None:
+        """Nobody waits for it."""
+
+    def report(self, receipt: Receipt, now: float) -> None:
+        """See whether we were the stale one."""
+        if any(verdict.refusal is Refusal.OLDER for verdict in receipt.verdicts):
+            CatchUp(self.context, 0, self.target, now, quorum=self.context.config.read_quorum).start(now)
+
+
+class CatchUp(GetWalk):
+    """Reads what is stored at a place, and holds the newest of it."""
+
+    def report(self, now: float) -> None:
+        """Keep what is newer than ours."""
+        for record in self.newest:
+            if self.context.keep(record, record.expires, None, now) is Refusal.NONE:
+                self.context.count("caught_up")
 
 
 class Maintenance:
@@ -215,4 +239,4 @@ class Maintenance:
             held.refreshed = now
             repaired += 1
             self._context.count("repairs")
-            PutWalk(self._context, 0, held.record, now, expected_seq=None, quiet=True, until=held.expires).start(now)
+            Repair(self._context, 0, held.record, now, expected_seq=None, until=held.expires).start(now)

@@ -31,7 +31,6 @@ class PutWalk(Walk):
         now: float,
         *,
         expected_seq: int | None,
-        quiet: bool = False,
         until: float | None = None,
     ) -> None:
         super().__init__(context, op, record.place, now)
@@ -41,8 +40,6 @@ class PutWalk(Walk):
         self._expected_seq = expected_seq
         self._current: int | None = None
         """Compare-and-swap: the newest sequence number met on the way, but for that of this very record."""
-        self._quiet = quiet
-        """Nobody waits for the outcome: repair."""
         self._verdicts: dict[bytes, Verdict] = {}
         self._asked: dict[bytes, int] = {}
         self._open = 0
@@ -175,12 +172,18 @@ class PutWalk(Walk):
         receipt = self._receipt(now)
         if not self._acknowledged and receipt.ok and self._open:
             self._acknowledged = True
-            if not self._quiet:
-                self.context.emit(PutAcknowledged(self.op, receipt))
+            self.acknowledge(receipt)
         if self._open == 0:
             self.ended = True
-            if not self._quiet:
-                self.context.emit(PutDone(self.op, receipt))
+            self.report(receipt, now)
+
+    def acknowledge(self, receipt: Receipt) -> None:
+        """Enough have stored it."""
+        self.context.emit(PutAcknowledged(self.op, receipt))
+
+    def report(self, receipt: Receipt, now: float) -> None:
+        """Everybody has spoken."""
+        self.context.emit(PutDone(self.op, receipt))
 
     def _receipt(self, now: float) -> Receipt:
         holders = len(self._targets) + (self.context.own_key in self._verdicts)

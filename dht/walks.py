@@ -147,20 +147,27 @@ class GetWalk(Walk):
         return 1
 
     def finish_walk(self, now: float) -> None:
-        """Report the newest valid records."""
+        """End."""
         self.ended = True
-        k = self.context.config.k
-        closest = self.lookup.closest(k)
         if self.lookup.finished:
             self.learn_size()
+        self.report(now)
+
+    @property
+    def newest(self) -> tuple[SignedRecord, ...]:
+        """The newest valid record met so far; of a topic, one for each owner."""
+        return tuple(self._newest.values())
+
+    def report(self, now: float) -> None:
+        """Report the newest valid records."""
         self.context.emit(
             GetDone(
                 self.op,
                 self.target,
-                tuple(self._newest.values()),
+                self.newest,
                 max(self._copies.values(), default=0),
                 tuple(self._refused),
-                tuple(closest),
+                tuple(self.lookup.closest(self.context.config.k)),
                 self.lookup.stats(now),
                 self.trace(),
             )

@@ -5,6 +5,7 @@ import pytest
 from dht.config import DhtConfig
 from dht.engine import DhtEngine
 from dht.events import GetDone, Mode, PutAcknowledged, PutDone, RecordStored
+from dht.maintenance import Repair
 from dht.records import Refusal
 from dht.requests import Pending
 from dht.wire import Nodes, Stored
@@ -266,6 +267,22 @@ class TestRepair:
         assert all(other.held_records() == 1 for other in others)
         wire.advance(20.0)
         assert all(other.held_records() == 0 for other in others)
+
+    def test_a_holder_that_repairs_a_stale_copy_takes_the_newer_one(self) -> None:
+        wire = Wire(6)
+        wire.join_all()
+        writer, holder, *_ = wire.engines.values()
+        writer.put(record(seq=2), wire.now)
+        wire.advance(1.0)
+        stale = record(seq=1)  # what it would hold had it slept while the newer one was written
+        holder._store._remove(holder._store.entries()[0])
+        holder.restore([], [(stale.raw, stale.expires)], wire.now)
+        Repair(holder, 0, stale, wire.now, expected_seq=None, until=stale.expires).start(wire.now)
+        wire.advance(2.0)
+        assert [found.seq for found in holder.held(stale.place, wire.now)] == [2]
+        assert holder.counters["caught_up"] == 1
+        assert wire.events(holder, PutDone) == []
+        assert wire.events(holder, GetDone) == []
 
     def test_one_of_the_holders_repairs_not_all(self) -> None:
         wire = Wire(21, config=DhtConfig(repair_interval=1000.0))
