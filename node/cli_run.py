@@ -23,6 +23,7 @@ from node.cli_session import node_for, release, run_async
 
 if TYPE_CHECKING:
     from node.config import NodeConfig
+    from node.node import Node
 
 Document = dict[str, Any]
 
@@ -117,7 +118,9 @@ async def serve(config: NodeConfig, speaker: Speaker, more: Service | None = Non
         lines = LogLines(speaker)
         logging.getLogger().addHandler(lines)
         stack.callback(logging.getLogger().removeHandler, lines)
-        node = await stack.enter_async_context(node_for(config))
+        node = node_for(config)
+        stack.callback(_say_end, node, speaker)
+        await stack.enter_async_context(node)
         api, where = await stack.enter_async_context(api_server(node, config))
         if more is not None:
             where |= await stack.enter_async_context(more(node))
@@ -128,6 +131,16 @@ async def serve(config: NodeConfig, speaker: Speaker, more: Service | None = Non
                     speaker.event(event)
         finally:
             speaker.document({"event": "stopping"})
+
+
+def _say_end(node: Node, speaker: Speaker) -> None:
+    """Say that the state was saved: nobody follows the events any more when that happens."""
+    from node.api import event_document
+    from node.node_events import Stopped
+
+    for event in node.recent_events():
+        if isinstance(event, Stopped):
+            speaker.event(event_document(event))
 
 
 @asynccontextmanager

@@ -339,7 +339,7 @@ class Stopped(NodeEvent):
     @property
     def text(self) -> str:
         """One sentence for people."""
-        return f"stopped after {self.uptime:.0f} s"
+        return f"stopped after {self.uptime:.0f} s; its state is saved"
 
 
 class EventLog:

@@ -23,7 +23,9 @@ async def test_a_signal_ends_a_node_within_two_seconds_with_its_state_saved(net:
         host.process.signal(number)
         assert await host.process.wait(WAIT) == code
         assert time.monotonic() - begun < 2.0
-        assert host.process.said[-1] == {"event": "stopping"}
+        stopping, stopped = host.process.said[-2:]
+        assert stopping == {"event": "stopping"}
+        assert stopped["kind"] == "stopped"
         assert not (host.folder / "api.sock").exists()
         assert not list(host.folder.glob("journal.db-*")), "the journal was not closed"
 
