@@ -136,6 +136,14 @@ class Lookup:
         """The candidates nearer than `distance`, nearest first."""
         return self._sorted[: bisect_left(self._sorted, distance, key=_by_distance)]
 
+    def named_within(self, distance: int) -> int:
+        """How many candidates nearer than `distance` have been heard of and not been found dead."""
+        return sum(candidate.state is not State.FAILED for candidate in self.within(distance))
+
+    def widen(self, k: int) -> None:
+        """Go on until this many have answered."""
+        self._k = k
+
     def seed(self, contacts: Iterable[Contact]) -> None:
         """Start from these contacts."""
         self._add(contacts, 1, None)
@@ -281,6 +289,15 @@ class DisjointLookup:
     def known_within(self, distance: int) -> int:
         """How many candidates nearer than `distance` are known for sure over all paths."""
         return sum(path.known_within(distance) for path in self._paths)
+
+    def named_within(self, distance: int) -> int:
+        """The sum over the paths."""
+        return sum(path.named_within(distance) for path in self._paths)
+
+    def widen(self, k: int) -> None:
+        """Go on until this many have answered, each path for its share."""
+        for path in self._paths:
+            path.widen(-(-k // len(self._paths)))
 
     def seed(self, contacts: Iterable[Contact]) -> None:
         """Deal the starting contacts out, nearest first."""

@@ -7,6 +7,8 @@ whose token we hold is sent the PUT at once in place of a FIND_NODE: its answer 
 
 from __future__ import annotations
 
+import math
+
 from dht.contact import Contact
 from dht.events import PutAcknowledged, PutDone, Receipt, Verdict
 from dht.operation import Context, Walk
@@ -18,6 +20,12 @@ from dht.wire import FindNode, Get, Message, Nodes, Put, Stored, Value
 
 _TOKEN_TRIES = 2
 """A token may have become too old between the walk and the write: one more try with the fresh one."""
+
+_CROWD = 3.0
+"""Standard deviations above the expected number of nodes (Poisson: its square root) that are no chance any more."""
+
+_WIDEST = 4
+"""Most holders of a record in a crowded region, times k: what it may cost. UNSOURCED"""
 
 
 class PutWalk(Walk):
@@ -45,8 +53,14 @@ class PutWalk(Walk):
         self._open = 0
         self._targets: list[Contact] = []
         self._acknowledged = False
+        self._widened = 0
         # Early writes would make compare-and-swap race with itself.
         self._sure_within = self.region if expected_seq is None else 0
+
+    def advance(self, now: float) -> None:
+        """Go on, over all of a crowded region."""
+        self._widen()
+        super().advance(now)
 
     def ask(self, contact: Contact, now: float) -> None:
         """Store at once where that is sure to be right, else ask for the way; for a swap also for what is there."""
@@ -129,13 +143,21 @@ class PutWalk(Walk):
         self._verdicts[own.key] = Verdict(own, refusal, next(held, 0))
 
     def _replica_set(self) -> list[Contact]:
-        """The k closest, and whoever else answered from within the distance k nodes should span: Sybils that crowd a
-        place push honest holders out of the k closest, not out of the region."""
+        """The closest, no more than two of a /24 or /48."""
         config = self.context.config
-        answered = self.lookup.closest(2 * config.k)
-        region = self.region if self.context.size.samples >= CONFIDENT_SAMPLES else 0
-        inside = sum(contact.long_id ^ self.lookup.target <= region for contact in answered)
-        return diverse(answered, max(config.k, inside), config.bucket_prefix_limit)
+        width = max(config.k, self._widened)
+        return diverse(self.lookup.closest(2 * width), width, config.bucket_prefix_limit)
+
+    def _widen(self) -> None:
+        """Where more nodes crowd the distance k should span than chance puts there, go on to all of them: Sybils that
+        crowd a place push honest holders out of the k closest, not out of the region."""
+        k = self.context.config.k
+        if self.context.size.samples < CONFIDENT_SAMPLES:
+            return
+        crowd = min(self.lookup.named_within(self.region), _WIDEST * k)
+        if crowd > max(k + _CROWD * math.sqrt(k), self._widened):
+            self._widened = crowd
+            self.lookup.widen(crowd)
 
     def _compare(self, message: Value, now: float) -> None:
         for raw in message.records:

@@ -6,6 +6,7 @@ from dht.config import DhtConfig
 from dht.engine import DhtEngine
 from dht.events import GetDone, Mode, PutAcknowledged, PutDone, RecordStored
 from dht.maintenance import Repair
+from dht.publish import PutWalk
 from dht.records import Refusal
 from dht.requests import Pending
 from dht.wire import Nodes, Stored
@@ -234,6 +235,26 @@ class TestOnTheWay:
         receipt = crowd.last(writer, PutDone).receipt
         assert receipt.ok
         assert "bad_token" not in receipt.reasons
+
+
+class TestCrowds:
+    """More nodes near a place than chance puts there."""
+
+    @pytest.mark.parametrize(("region", "holders"), [(0, 20), (1 << 160, 38)])  # of 39, one is named by nobody
+    def test_all_of_a_crowded_region_are_written_to(self, region: int, holders: int) -> None:
+        wire = Wire(40, config=DhtConfig(bucket_prefix_limit=40))
+        wire.join_all()
+        wire.advance(300.0)
+        writer = next(iter(wire.engines.values()))
+        writer.set_mode(Mode.CLIENT, wire.now)
+        writer.size.samples = 9
+        walk = PutWalk(writer, 77, record(), wire.now, expected_seq=None)
+        walk.region = region
+        walk.start(wire.now)
+        wire.advance(3.0)
+        receipt = wire.last(writer, PutDone).receipt
+        assert receipt.ok
+        assert receipt.stored == holders
 
 
 class TestRepair:
