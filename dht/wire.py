@@ -3,7 +3,7 @@
 A message is a msgpack array: its number, then its fields in the order below. msgspec checks types and lengths
 while it decodes; whatever does not fit raises `DecodeError`. This file knows no keys, clocks or addresses' meaning.
 
-Every request has the same first four fields (`rid`, `token`, `server`, then its own, `pad` last), every reply
+Every request begins with `rid`, `token` and `server` and ends with `pad` where it may need padding; every reply
 starts with `rid` and `token`.
 """
 
