@@ -259,7 +259,7 @@ def own_address() -> str:
 async def test_neighbours_tell_our_outside_address_and_a_silent_one_costs_little() -> None:
     host = own_address()
     if not host:
-        pytest.skip("not on this platform: it has no address but loopback")
+        pytest.skip("this machine has no address but loopback")
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(lambda: StunServer(("198.51.100.7", 4242)), local_addr=(host, 0))
     server = transport.get_extra_info("sockname")[:2]
@@ -276,7 +276,7 @@ async def test_neighbours_tell_our_outside_address_and_a_silent_one_costs_little
 async def test_the_observed_address_is_offered_with_our_own_port() -> None:
     host = own_address()
     if not host:
-        pytest.skip("not on this platform: it has no address but loopback")
+        pytest.skip("this machine has no address but loopback")
     session = WebRtcSession(WebRtcConfig(only_addresses=(host,), observed=(("203.0.113.9", 1), (host, 2))))
     own, guessed = described(await session.offer()).candidates
     assert (guessed.kind, guessed.host, guessed.port) == ("srflx", "203.0.113.9", own.port)
