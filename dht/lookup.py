@@ -212,11 +212,6 @@ class Lookup:
         answered = [candidate.contact for candidate in self._sorted if candidate.state is State.ANSWERED]
         return answered[:count]
 
-    def rank_of(self, contact: Contact) -> int:
-        """How many candidates not known as failed are closer than `contact`."""
-        distance = contact.long_id ^ self.target
-        return sum(c.distance < distance and c.state is not State.FAILED for c in self._sorted)
-
     def stats(self, now: float) -> LookupStats:
         """What it cost so far."""
         nearest = next((c for c in self._sorted if c.state is State.ANSWERED), None)
@@ -291,8 +286,9 @@ class DisjointLookup:
         return sum(path.known_within(distance) for path in self._paths)
 
     def named_within(self, distance: int) -> int:
-        """The sum over the paths."""
-        return sum(path.named_within(distance) for path in self._paths)
+        """The same over all paths; one heard of on several counts once."""
+        named = [c for path in self._paths for c in path.within(distance)]
+        return len({c.contact.key for c in named if c.state < State.FAILED})
 
     def widen(self, k: int) -> None:
         """Go on until this many have answered, each path for its share."""
@@ -330,11 +326,6 @@ class DisjointLookup:
         """The `count` closest contacts that answered on any path, nearest first."""
         found = [contact for path in self._paths for contact in path.closest(count)]
         return sorted(found, key=lambda contact: contact.long_id ^ self.target)[:count]
-
-    def rank_of(self, contact: Contact) -> int:
-        """How many candidates not known as failed are closer than `contact`, over all paths."""
-        nearer = [c for path in self._paths for c in path.within(contact.long_id ^ self.target)]
-        return len({c.contact.key for c in nearer if c.state < State.FAILED})
 
     def stats(self, now: float) -> LookupStats:
         """The sum over the paths; hops of the path that came nearest."""

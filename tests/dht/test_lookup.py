@@ -191,12 +191,12 @@ class TestEnd:
         path.on_reply(at(0b0000_0001), [], 10.2)
         assert path.known_within(0b0001_0000 << 152) == 2
 
-    def test_rank_counts_the_nearer_ones_that_did_not_fail(self) -> None:
+    def test_nearer_ones_that_did_not_fail_are_counted(self) -> None:
         path = lookup(0b0000_0001, 0b0000_0010, 0b0000_0100, 0b0000_1000, alpha=4)
         path.next_requests(10.0)
-        assert path.rank_of(at(0b0000_1000)) == 3
+        assert path.named_within(at(0b0000_1000).long_id) == 3
         path.on_failure(at(0b0000_0001))
-        assert path.rank_of(at(0b0000_1000)) == 2
+        assert path.named_within(at(0b0000_1000).long_id) == 2
 
 
 class TestUnexpected:
@@ -210,21 +210,21 @@ class TestUnexpected:
         path.on_reply(at(0b0000_0001), [at(0b0000_0011)], 10.1)
         assert ids(path.closest(3)) == []
         assert path.stats(10.1).replies == 0
-        assert path.rank_of(at(0b1111_1111)) == 2
+        assert path.named_within(at(0b1111_1111).long_id) == 2
 
     def test_reply_of_who_was_named_but_not_asked_is_ignored(self) -> None:
         path = lookup(0b0000_0010, 0b0000_0100, k=3, alpha=1)
         path.next_requests(10.0)
         path.on_reply(at(0b0000_0100), [at(0b0000_0001)], 10.1)
         assert path.closest(3) == []
-        assert path.rank_of(at(0b1111_1111)) == 2
+        assert path.named_within(at(0b1111_1111).long_id) == 2
 
     def test_second_reply_is_ignored(self) -> None:
         path = self.asked()
         path.on_reply(at(0b0000_0010), [], 10.1)
         path.on_reply(at(0b0000_0010), [at(0b0000_0001)], 10.2)
         assert path.stats(10.2).replies == 1
-        assert path.rank_of(at(0b1111_1111)) == 2
+        assert path.named_within(at(0b1111_1111).long_id) == 2
         assert path.next_requests(10.2) == []
 
     def test_reply_after_the_failure_is_ignored(self) -> None:

@@ -93,7 +93,7 @@ def test_contact_heard_of_on_two_paths_counts_once() -> None:
     walk.next_requests(10.0)
     for bits in (0b0100_0000, 0b1000_0000):
         walk.on_reply(At(bits), [At(0b0000_0001)], 10.1)
-    assert walk.rank_of(At(0b0010_0000)) == 1
+    assert walk.named_within(At(0b0010_0000).long_id) == 1
     assert walk.known_within(0b0010_0000 << 152) == 0  # named, but who knows whether it is there
     (asked,) = walk.next_requests(10.2)
     walk.on_reply(asked, [], 10.3)
