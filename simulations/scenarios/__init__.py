@@ -1,0 +1,1 @@
+"""The scenarios that come with Rookery: each file one question asked of a network."""

@@ -1,0 +1,68 @@
+"""What a scenario may set: the world's settings, parameters of its own, what it expects. Checked here, by one rule.
+
+Decides names, defaults and bounds. Refuses to know files: `specfile` turns a fault into file, line and key.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A part of the whole, 0 to 1."""
+
+Engine = Literal["protocol", "model"]
+"""`protocol`: the real code on a virtual clock. `model`: vectorised stand-in for large networks."""
+
+
+class Settings(BaseModel):
+    """Base of all: nothing unknown is taken, nothing changes afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class WorldSettings(Settings):
+    """The world of a run, but for its seed. The same names are `World`'s keyword arguments."""
+
+    latency: str = Field("cities", description="one-way delay model, for example cities, planetlab, lognormal:50ms,0.4")
+    loss: Share = Field(0.0, description="probability that a datagram is lost")
+    duplication: Share = Field(0.0, description="probability that a datagram arrives twice")
+    nat: str = Field("none", description="where home devices stand: a NAT kind, a mix of them, or none")
+    bandwidth: bool = Field(False, description="whether access links have the rates of their device class")
+    clock_skew: float = Field(0.0, ge=0, description="standard deviation of nodes' clocks, seconds")
+    seal: Literal["real", "cheap"] = Field("real", description="real NaCl boxes, or an equal-sized stand-in")
+    bootstraps: int = Field(3, ge=1, description="always-on first contacts that every node knows")
+    sample_every: float = Field(60.0, gt=0, description="virtual seconds between samples of the standard series")
+
+
+class Parameters(Settings):
+    """Base of a scenario's own parameters."""
+
+
+class Expected(Settings):
+    """A demand on a figure at the end of a run."""
+
+    figure: str = Field(description="for example get.success, put.p95, or a value the scenario records")
+    at_least: float | None = Field(None, description="smallest allowed value")
+    at_most: float | None = Field(None, description="largest allowed value")
+    phase: str | None = Field(None, description="only operations of this phase")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Expected:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("give at_least, at_most or both")
+        return self
+
+
+class RunSpec(Settings):
+    """Everything that decides a run but the seed: what is kept with results, sent to workers, and replayed."""
+
+    scenario: str = Field(description="name of a scenario, or path of a script")
+    title: str = Field("", description="one line for the report")
+    engine: Engine = Field("protocol", description="protocol or model")
+    world: dict[str, Any] = Field(
+        default_factory=dict, description="settings of the world that differ from the scenario's"
+    )
+    parameters: dict[str, Any] = Field(default_factory=dict, description="parameters that differ from their defaults")
+    expect: tuple[Expected, ...] = Field((), description="demands on figures, beside the scenario's own")
