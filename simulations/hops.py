@@ -22,6 +22,17 @@ class Drop:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Local:
+    """The verdict that a packet stays on this side of the box: after so many seconds it is at its destination.
+
+    It crosses no core, so neither faults nor losses nor the latency model are asked. Hops after this one are not
+    asked either.
+    """
+
+    seconds: float
+
+
 Verdict = float | Drop | None
 """Of a fault: `None` passes the packet on, a number delivers it after so many seconds, `Drop` ends it."""
 
@@ -32,17 +43,22 @@ Fault = Callable[[Address, Address, int, float], Verdict]
 class Packet:
     """A datagram under way, as hops see it. Hops rewrite `src` and `dst`; the bytes are nobody's to change."""
 
-    __slots__ = ("data", "dst", "src")
+    __slots__ = ("data", "dst", "src", "via")
 
     def __init__(self, src: Address, dst: Address, data: bytes) -> None:
         self.src = src
         self.dst = dst
         self.data = data
+        self.via: object = None
+        """The box that let the packet in: without it, what lies behind that box is out of reach from outside."""
 
 
 class Hop(Protocol):
     """One box on a packet's way, with whatever state it keeps."""
 
-    def forward(self, packet: Packet, now: float) -> float | Drop:
-        """Let the packet pass after so many seconds (0.0: at once), its addresses perhaps rewritten, or end it."""
+    def forward(self, packet: Packet, now: float) -> float | Drop | Local:
+        """Let the packet pass after so many seconds (0.0: at once), its addresses perhaps rewritten, or end it.
+
+        An uplink hop may also say that the packet never leaves (`Local`).
+        """
         ...

@@ -16,7 +16,7 @@ from heapq import heappush
 from simulations.errors import BadScenario, SimulationError
 from simulations.events import EventQueue
 from simulations.faults import Partition
-from simulations.hops import Address, Drop, Fault, Hop, Packet
+from simulations.hops import Address, Drop, Fault, Hop, Local, Packet
 from simulations.latency import Constant, Latency
 from simulations.randomness import Streams
 from simulations.trace import Trace
@@ -27,6 +27,8 @@ RECEIVE_BUFFER = 212_992
 """Bytes a frozen host's socket holds: Linux `net.core.rmem_default` on x86-64."""
 FIRST_EPHEMERAL_PORT = 49_152
 """RFC 6335 section 6."""
+CARRIER_SPACE = 1 << 22
+"""Addresses of 100.64.0.0/10, the space between homes and their carrier's translator (RFC 6598)."""
 MOST_REWRITES = 16
 """Times one packet may be sent on to another host by downlink hops: a loop of translators ends here. UNSOURCED"""
 
@@ -129,6 +131,7 @@ class Network:
         self.dropped: dict[str, int] = {}
         """Datagrams lost, by reason, over all hosts."""
         self._endpoints: dict[Address, Endpoint] = {}
+        self._carrier_ips = 0
         self._faults: list[Fault] = []
         self._latency_rng = streams.stream("network/latency")
         self._chance = streams.stream("network/loss").random
@@ -160,6 +163,14 @@ class Network:
         if host is None:
             host = self.hosts[ip] = Host(ip)
         return host
+
+    def carrier_ip(self) -> str:
+        """Give an address of 100.64.0.0/10 that nobody has in this network: a box between home and carrier takes it."""
+        if self._carrier_ips == CARRIER_SPACE:
+            raise BadScenario(f"100.64.0.0/10 is used up: at most {CARRIER_SPACE} boxes stand behind carriers")
+        number = self._carrier_ips
+        self._carrier_ips += 1
+        return f"100.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
 
     def bind(self, address: Address, receive: Receiver) -> Endpoint:
         """Have `receive(data, src)` called for what arrives at `address`; port 0 chooses a free one."""
@@ -250,6 +261,9 @@ class Network:
             passed = self._pass(host.uplink, packet)
             if isinstance(passed, Drop):
                 return self._drop(host, passed.reason)
+            if isinstance(passed, Local):
+                self.queue.after(passed.seconds, self._arrive, packet, MOST_REWRITES)
+                return None
             src, dst, delay = packet.src, packet.dst, passed
         queue = self.queue
         now = queue.now
@@ -275,10 +289,10 @@ class Network:
     def _deliver(self, data: bytes, src: Address, dst: Address) -> None:
         endpoint = self._endpoints.get(dst)
         if endpoint is None:
-            return self._arrive(data, src, dst, MOST_REWRITES)
+            return self._arrive(Packet(src, dst, data), MOST_REWRITES)
         host = endpoint.host
         if host.state or host.downlink:
-            return self._arrive(data, src, dst, MOST_REWRITES)
+            return self._arrive(Packet(src, dst, data), MOST_REWRITES)
         host.received += 1
         host.bytes_received += len(data)
         if self.trace is not None:
@@ -286,29 +300,33 @@ class Network:
         endpoint.receive(data, src)
         return None
 
-    def _arrive(self, data: bytes, src: Address, dst: Address, rewrites_left: int) -> None:
+    def _arrive(self, packet: Packet, rewrites_left: int) -> None:
         """Take a packet in at a host that is not simply up, there and directly connected."""
-        host = self.hosts.get(dst[0])
-        if host is None:
-            return self._drop(None, "no-host")
-        if host.state == DOWN:
-            return self._drop(host, "down")
-        if not host.downlink:
-            return self._hand_over(data, src, dst)
-        packet = Packet(src, dst, data)
-        passed = self._pass(host.downlink, packet)
-        if isinstance(passed, Drop):
-            return self._drop(host, passed.reason)
-        if packet.dst[0] == dst[0]:
-            onward: Callable[[], None] = lambda: self._hand_over(data, packet.src, packet.dst)  # noqa: E731
-        elif rewrites_left == 0:
-            return self._drop(host, "too-many-rewrites")
-        else:
-            onward = lambda: self._arrive(data, packet.src, packet.dst, rewrites_left - 1)  # noqa: E731
-        if passed > 0:
-            self.queue.after(passed, onward)
-            return None
-        return onward()
+        while True:
+            ip = packet.dst[0]
+            host = self.hosts.get(ip)
+            if host is None:
+                return self._drop(None, "no-host")
+            if host.state == DOWN:
+                return self._drop(host, "down")
+            if not host.downlink:
+                return self._hand_over(packet.data, packet.src, packet.dst)
+            passed = self._pass(host.downlink, packet)
+            if isinstance(passed, Drop):
+                return self._drop(host, passed.reason)
+            if isinstance(passed, Local):
+                raise BadScenario(f"a downlink hop of {ip} gave {passed!r}: only an uplink hop can keep a packet local")
+            if packet.dst[0] == ip:
+                if passed > 0:
+                    self.queue.after(passed, self._hand_over, packet.data, packet.src, packet.dst)
+                    return None
+                return self._hand_over(packet.data, packet.src, packet.dst)
+            if rewrites_left == 0:
+                return self._drop(host, "too-many-rewrites")
+            rewrites_left -= 1
+            if passed > 0:
+                self.queue.after(passed, self._arrive, packet, rewrites_left)
+                return None
 
     def _hand_over(self, data: bytes, src: Address, dst: Address) -> None:
         endpoint = self._endpoints.get(dst)
@@ -326,12 +344,18 @@ class Network:
         endpoint.receive(data, src)
         return None
 
-    def _pass(self, hops: tuple[Hop, ...], packet: Packet) -> float | Drop:
+    def _pass(self, hops: tuple[Hop, ...], packet: Packet) -> float | Drop | Local:
         delay = 0.0
+        now = self.queue.now
         for hop in hops:
-            passed = hop.forward(packet, self.queue.now + delay)
+            passed = hop.forward(packet, now + delay)
+            # Almost every hop says 0.0: then nothing need be checked or added.
+            if passed == 0.0:
+                continue
             if isinstance(passed, Drop):
                 return passed
+            if isinstance(passed, Local):
+                return Local(delay + _real_delay(passed.seconds, hop))
             delay += _real_delay(passed, hop)
         return delay
 

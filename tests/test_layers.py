@@ -77,6 +77,7 @@ LAYERS: dict[str, float] = {
     "simulations/latency.py": 21,
     "simulations/trace.py": 21,
     "simulations/network.py": 22,
+    "simulations/nat.py": 23,
     "simulations/datagram.py": 23,
     "simulations/engines.py": 23,
     "simulations/loop.py": 24,
