@@ -94,6 +94,7 @@ def test_hairpinning_is_done_or_refused(world, name):
     nat = place_behind(world.network, name, [X, X2], HOME, Random(1))
     arrivals(world, x2, y.address)
     outside = nat.external(x2.address, y.address)
+    assert outside is not None
     got = arrivals(world, x, outside)
     if name == "port-restricted":
         assert got == [] and world.network.dropped == {"nat-no-hairpin": 1} and nat.refused == 1
