@@ -111,6 +111,10 @@ class DhtEngine:
         """Records held for others."""
         return len(self._store)
 
+    def records(self) -> list[tuple[bytes, float]]:
+        """The records held for others, as `restore` takes them back: bytes, and until when."""
+        return [(entry.record.raw, entry.expires) for entry in self._store.entries()]
+
     def forwards(self) -> int:
         """Forwarding entries held for others."""
         return self._inbox.forwards
