@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from simulations.errors import BadScenario, SimulationError
+from simulations.tables import as_text, expectations_table, operations_table, values_table
 
 TABLES: Final[dict[str, dict[str, type]]] = {
     # One row for each operation that ended. Times are virtual seconds since the start of the run.
@@ -105,6 +106,11 @@ class Table:
         """Append a row, in the order of the columns."""
         for column, value in zip(self.columns.values(), row, strict=True):
             column.append(value)
+
+    def clear(self) -> None:
+        """Forget every row."""
+        for column in self.columns.values():
+            column.clear()
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Every row."""
@@ -256,9 +262,14 @@ class Metrics:
 
     def table(self) -> str:
         """The summary, values and expectations as text that a person reads."""
-        from simulations.tables import summary_text
-
-        return summary_text(self)
+        tables = []
+        if rows := self.summary():
+            tables.append(operations_table(rows))
+        if len(self.tables["values"]):
+            tables.append(values_table(self.tables["values"].rows()))
+        if self.expectations:
+            tables.append(expectations_table((one.text, one.met, one.value) for one in self.expectations))
+        return as_text(*tables)
 
     def _of_operations(self, kind: str, what: str, phase: str | None) -> float:
         columns = self.tables["operations"].columns

@@ -106,8 +106,8 @@ def add(one: Scenario) -> None:
 
 def scenarios() -> dict[str, Scenario]:
     """Every scenario that comes with Rookery, and those of scripts loaded so far, by name."""
-    import simulations.scenarios as package
-
+    # By name: built-in scenarios stand above this file, and import it.
+    package = importlib.import_module("simulations.scenarios")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
     return dict(sorted(_found.items()))

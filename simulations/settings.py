@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A part of the whole, 0 to 1."""
@@ -66,3 +66,12 @@ class RunSpec(Settings):
     )
     parameters: dict[str, Any] = Field(default_factory=dict, description="parameters that differ from their defaults")
     expect: tuple[Expected, ...] = Field((), description="demands on figures, beside the scenario's own")
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that pydantic found wrong, in one line: which setting, which value, what is allowed."""
+    fault = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "settings"
+    if fault["type"] == "extra_forbidden":
+        return f"there is no setting {where!r}"
+    return f"{where} = {fault['input']!r} is not allowed: {fault['msg'][0].lower()}{fault['msg'][1:]}"

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import io
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-
-if TYPE_CHECKING:
-    from simulations.metrics import Metrics
 
 WIDTH = 120
 """Columns of a table made for text; a terminal narrower than that wraps. UNSOURCED"""
@@ -51,38 +49,35 @@ def as_text(*tables: Table) -> str:
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
 
 
-def summary_tables(metrics: Metrics) -> list[Table]:
-    """The tables of a run: operations, values, expectations; those that are empty are left out."""
-    tables = []
-    rows = metrics.summary()
-    if rows:
-        table = Table(*(["phase"] if any(row["phase"] for row in rows) else []), "operation", box=None)
-        for column in ("count", "success", "p50", "p95", "p99", "hops", "requests", "time-outs"):
-            table.add_column(column, justify="right")
-        for row in rows:
-            cells = [row["phase"], row["kind"]] if any(one["phase"] for one in rows) else [row["kind"]]
-            cells += [number(row["count"]), share(row["success"])]
-            cells += [seconds(row[what]) for what in ("p50", "p95", "p99")]
-            cells += [number(round(row[what], 2)) for what in ("hops", "requests", "failures")]
-            table.add_row(*cells)
-        tables.append(table)
-    values = metrics.tables["values"]
-    if len(values):
-        table = Table("figure", box=None)
-        table.add_column("value", justify="right")
-        table.add_column("unit")
-        for metric, value, unit in values.rows():
-            table.add_row(metric, number(value), unit)
-        tables.append(table)
-    if metrics.expectations:
-        table = Table("expected", "verdict", box=None)
-        table.add_column("is", justify="right")
-        for expectation in metrics.expectations:
-            table.add_row(expectation.text, "met" if expectation.met else "NOT MET", number(expectation.value))
-        tables.append(table)
-    return tables
+def operations_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Operations by phase and kind, from rows as `Metrics.summary` gives them."""
+    phases = any(row["phase"] for row in rows)
+    table = Table(*(["phase"] if phases else []), "operation", box=None)
+    for column in ("count", "success", "p50", "p95", "p99", "hops", "requests", "time-outs"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        cells = [row["phase"], row["kind"]] if phases else [row["kind"]]
+        cells += [number(row["count"]), share(row["success"])]
+        cells += [seconds(row[what]) for what in ("p50", "p95", "p99")]
+        cells += [number(round(row[what], 2)) for what in ("hops", "requests", "failures")]
+        table.add_row(*cells)
+    return table
 
 
-def summary_text(metrics: Metrics) -> str:
-    """The tables of a run as plain text."""
-    return as_text(*summary_tables(metrics))
+def values_table(rows: Iterable[tuple[str, float, str]]) -> Table:
+    """Single figures: name, value, unit."""
+    table = Table("figure", box=None)
+    table.add_column("value", justify="right")
+    table.add_column("unit")
+    for metric, value, unit in rows:
+        table.add_row(metric, number(value), unit)
+    return table
+
+
+def expectations_table(rows: Iterable[tuple[str, bool, float]]) -> Table:
+    """What was expected: text, whether it was met, what it was."""
+    table = Table("expected", "verdict", box=None)
+    table.add_column("is", justify="right")
+    for text, met, value in rows:
+        table.add_row(text, "met" if met else "NOT MET", number(value))
+    return table

@@ -83,10 +83,24 @@ LAYERS: dict[str, float] = {
     "simulations/loop.py": 24,
     "simulations/foreign.py": 25,
     "simulations/cluster.py": 25,
+    "simulations/clocks.py": 24,
+    "simulations/profiles.py": 24,
+    "simulations/settings.py": 24,
+    "simulations/tables.py": 24,
+    "simulations/metrics.py": 25,
+    "simulations/peers.py": 25,
+    "simulations/conditions.py": 26,
+    "simulations/ground.py": 26,
+    "simulations/lives.py": 27,
+    "simulations/sampling.py": 27,
+    "simulations/workload.py": 27,
+    "simulations/world.py": 28,
+    "simulations/scenario.py": 29,
 }
 """The layer of each file. `routing_buckets.py`, split off `routing.py`, has that one's layer without an entry."""
 
 FOLDER_LAYERS: dict[str, float] = {
+    "simulations/scenarios/": 30,
     "node/protocols/": 7,
     "node/adapters/": 9,
 }

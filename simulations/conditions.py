@@ -1,0 +1,77 @@
+"""A world's settings turned into what surrounds its peers: latency, routers, access links, clocks, seals.
+
+Decides what stands between a peer and the network. Refuses to know what the peer does there.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from dht.identity import NodeKey
+from simulations.errors import BadScenario
+from simulations.nat import place_behind
+from simulations.nat_kinds import KINDS, kind_named
+from simulations.nat_mix import NAMES, draw, mix
+from simulations.network import Network
+from simulations.peers import Peer
+from simulations.randomness import Streams
+from simulations.settings import WorldSettings
+
+
+def nat_shares(nat: str) -> dict[str, float]:
+    """The shares of NAT kinds that a setting stands for: one kind alone, or a published mix."""
+    if nat in KINDS:
+        return {nat: 1.0}
+    if nat not in NAMES:
+        raise BadScenario(
+            f"nat = {nat!r} is neither a kind ({', '.join(KINDS)}) nor a mix of kinds ({', '.join(NAMES)})"
+        )
+    return mix(nat)
+
+
+class Surroundings:
+    """Places peers in a world of given settings."""
+
+    def __init__(self, settings: WorldSettings, network: Network, streams: Streams) -> None:
+        self._settings = settings
+        self._network = network
+        self._nat_rng = streams.stream("world/nat")
+        self._ports_rng = streams.stream("world/nat ports")
+        self._clock_rng = streams.stream("world/clocks")
+        self._kinds = nat_shares(settings.nat)
+
+    def place(self, peer: Peer) -> None:
+        """Give a new peer its router, its access link and its clock."""
+        profile, network = peer.profile, self._network
+        if profile.behind and self._settings.nat != "none":
+            self._put_behind(peer)
+        if self._settings.bandwidth:
+            from simulations.bandwidth import attach
+
+            attach(network, peer.address[0], up=profile.up, down=profile.down, queue=profile.queue)
+        if self._settings.clock_skew:
+            peer.clock_offset = self._clock_rng.gauss(0.0, self._settings.clock_skew)
+
+    def _put_behind(self, peer: Peer) -> None:
+        peer.nat = draw(self._kinds, self._nat_rng)
+        public_ip, port = peer.address
+        if kind_named(peer.nat).translates:
+            # An address of its own inside, so that no two homes have the same: 10/8 has as many as 11/8.
+            peer.address = ("10" + public_ip[2:], port)
+        place_behind(self._network, peer.nat, [peer.address[0]], public_ip, self._ports_rng)
+
+
+class Seals:
+    """How the peers of a world seal their datagrams, and what they are told of it."""
+
+    def __init__(self, seal: str, streams: Streams) -> None:
+        self.seal = seal
+
+    def node_key(self, secret: bytes) -> NodeKey:
+        """The node key that belongs to 32 random bytes."""
+        return NodeKey.from_secret(secret)
+
+    def engine_parts(self, key: NodeKey, rng: Random) -> dict[str, Any]:
+        """Arguments of `DhtEngine` that say how to seal."""
+        return {}
