@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from typer.core import TyperGroup
 
 from node.adapters.http import ApiFailure
 from node.cli_exit import Terminated
+from node.cli_later import loading
 from node.cli_options import Json, ServerCommand, node_config
 from node.cli_run import Document, Service, Speaker, serve
 from node.cli_session import run_async
@@ -29,33 +29,11 @@ DEFAULT_HTTP: Final = "127.0.0.1:8468"
 """UNSOURCED: loopback, for a web server with certificates stands before it; a free port beside common ones."""
 
 
-class BootstrapGroup(TyperGroup):
-    """A group that imports the list's tools only when one of them is asked for."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """The commands of the list, then `run`."""
-        self._load()
-        return list(super().list_commands(ctx))
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of this name, or None."""
-        if cmd_name not in self.commands:
-            self._load()
-        return super().get_command(ctx, cmd_name)
-
-    def _load(self) -> None:
-        from bootstrap.cli import app as tools
-
-        loaded: Any = typer.main.get_command(tools)
-        for name, command in loaded.commands.items():
-            self.commands.setdefault(name, command)
-
-
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     group = typer.Typer(
         name="bootstrap",
-        cls=BootstrapGroup,
+        cls=loading("bootstrap.cli"),
         help="Make, sign, check and serve the signed list of first contacts.",
         no_args_is_help=True,
     )

@@ -38,7 +38,7 @@ def wanted(*extras: str) -> list[Requirement]:
     return [Requirement(line) for line in lines]
 
 
-@pytest.mark.parametrize(("lock", "extras"), [(LOCKS[0], ("speed",)), (LOCKS[1], ("speed", "dev"))])
+@pytest.mark.parametrize(("lock", "extras"), [(LOCKS[0], ("speed",)), (LOCKS[1], ("speed", "simulate", "dev"))])
 def test_every_dependency_is_pinned_to_a_version_it_allows(lock: str, extras: tuple[str, ...]) -> None:
     pins = locked(lock)
     for requirement in wanted(*extras):
@@ -60,8 +60,11 @@ def imported_modules(folder: str) -> set[str]:
     return modules
 
 
+NEEDED = {"simulations": ("speed", "simulate"), "tests": ("speed", "simulate", "dev", "fuzz")}
+
+
 @pytest.mark.parametrize(
-    ("folder", "extras"), [*((package, ("speed",)) for package in PACKAGES), ("tests", ("speed", "dev", "fuzz"))]
+    ("folder", "extras"), [(folder, NEEDED.get(folder, ("speed",))) for folder in (*PACKAGES, "tests")]
 )
 def test_whatever_is_imported_is_declared(folder: str, extras: tuple[str, ...]) -> None:
     """A package that comes only along with another one goes away with that one's next release."""
