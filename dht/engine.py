@@ -30,6 +30,7 @@ from dht.publish import PutWalk
 from dht.records import RecordRefused, Refusal, SignedRecord, VerdictCache, decode_record, verify_record
 from dht.responder import Responder
 from dht.routing import Table
+from dht.sealing import Sealer, Sealing
 from dht.size import SizeEstimate
 from dht.store import Store
 from dht.walks import FindNodeWalk, GetWalk, JoinWalk, PingOperation
@@ -51,7 +52,10 @@ class DhtEngine:
         *,
         network_key: bytes = b"",
         verdicts: VerdictCache | None = None,
+        sealer: Sealing | None = None,
     ) -> None:
+        """`verdicts` may be shared by engines of one process. `sealer`: who seals under `node_key`, if not `Sealer`;
+        it knows the network key itself."""
         self.config = config
         self.node_key = node_key
         self.own_key = node_key.public
@@ -62,7 +66,8 @@ class DhtEngine:
         self.table = Table(self._own_id, config, now)
         self._store = Store(self._own_id, config)
         self._events: deque[Event] = deque()
-        self._exchange = Exchange(config, node_key, rng, self.counters, network_key)
+        sealer = sealer if sealer is not None else Sealer(node_key, rng, network_key=network_key)
+        self._exchange = Exchange(config, sealer, rng, self.counters)
         self.requests = self._exchange.requests
         tokens = Tokens(rng, config.token_rotation, now)
         self._responder = Responder(config, self._store, tokens, self.verdicts, self.emit)

@@ -13,11 +13,10 @@ from dht.config import DhtConfig
 from dht.constants import HEADER_BYTES, MAC_BYTES, MAX_DATAGRAM, OVERHEAD_BYTES
 from dht.contact import Address, Contact
 from dht.errors import BoxError, DecodeError
-from dht.identity import NodeKey
 from dht.limits import RateLimiter, source_of
 from dht.requests import Owner, Pending, Requests
 from dht.responder import Asking
-from dht.sealing import Sealer
+from dht.sealing import Sealing
 from dht.stun import binding_response, is_stun
 from dht.wire import (
     REPLY_ROOM_FIND,
@@ -67,14 +66,12 @@ CHECK_BYTES: Final = OVERHEAD_BYTES + 43
 class Exchange:
     """Seals what goes out, opens what comes in."""
 
-    def __init__(
-        self, config: DhtConfig, node_key: NodeKey, rng: Random, counters: Counter[str], network_key: bytes
-    ) -> None:
+    def __init__(self, config: DhtConfig, sealer: Sealing, rng: Random, counters: Counter[str]) -> None:
         self.requests = Requests(config, rng)
         self.server = False
         """Whether requests say that we may be put into tables."""
-        self._sealer = Sealer(node_key, rng, network_key=network_key)
-        self._prefix = self._sealer.prefix
+        self._sealer = sealer
+        self._prefix = sealer.prefix
         self._counters = counters
         self._answer_stun = config.answer_stun
         self._stun_limit = RateLimiter(config.stun_rate, config.stun_rate * 4)

@@ -10,9 +10,8 @@ This file knows no messages and no addresses.
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 from nacl import bindings
 from nacl.exceptions import CryptoError
@@ -36,13 +35,32 @@ def network_tag(network_key: bytes, name: bytes = PUBLIC_NETWORK) -> bytes:
     return hashlib.blake2b(name, digest_size=TAG_BYTES, key=network_key, person=b"rookery/tag").digest()
 
 
+class Sealing(Protocol):
+    """What an engine needs of whoever seals for it: `Sealer` in a node; a simulation may stand in something cheaper."""
+
+    prefix: bytes
+    """First five bytes of every datagram of this network: version and network tag."""
+
+    def knows(self, key: bytes) -> bool:
+        """Whether datagrams of the node `key` (32 bytes) opened before, so that the next one costs no key exchange."""
+        ...
+
+    def seal(self, key: bytes, message: bytes) -> bytes:
+        """Return the datagram that carries `message` to the node `key`. Raises `BoxError` for a weak key."""
+        ...
+
+    def open(self, datagram: bytes) -> tuple[bytes, bytes]:
+        """Return the sender's node key and the message. Raises `BoxError`; the caller has checked the prefix."""
+        ...
+
+
 class Sealer:
     """Seals to and opens from other nodes under our node key."""
 
     def __init__(
         self, node_key: NodeKey, rng: Random, *, network_key: bytes = b"", name: bytes = PUBLIC_NETWORK
     ) -> None:
-        self.prefix: Final = bytes((PROTOCOL_VERSION,)) + network_tag(network_key, name)
+        self.prefix = bytes((PROTOCOL_VERSION,)) + network_tag(network_key, name)
         self._node_key = node_key
         self._own = node_key.public
         self._network_key = network_key
@@ -55,7 +73,7 @@ class Sealer:
         prefix[0] |= 0x80
         self._high_prefix = bytes(prefix)
         self._count = 0
-        self._keys: OrderedDict[bytes, bytes] = OrderedDict()
+        self._keys: dict[bytes, bytes] = {}
 
     def knows(self, key: bytes) -> bool:
         """Whether opening a datagram of the node `key` costs no scalar multiplication."""
@@ -65,7 +83,7 @@ class Sealer:
         """Return the datagram that carries `message` to the node `key` (32 bytes). Raises `BoxError` for a weak key."""
         box_key = self._keys.get(key)
         if box_key is None:
-            box_key = self._derive(key)
+            box_key = self.derive(key)
             self._keep(key, box_key)
         self._count += 1
         prefix = self._high_prefix if self._own > key else self._low_prefix
@@ -81,19 +99,22 @@ class Sealer:
         if (nonce[0] >= 0x80) is not (key > self._own) or key == self._own:
             raise BoxError("a datagram of ours, sent back")
         known = self._keys.get(key)
-        box_key = known or self._derive(key)
+        box_key = known or self.derive(key)
         try:
             message = bindings.crypto_box_open_easy_afternm(datagram[HEADER_BYTES:], nonce, box_key)
         except (CryptoError, ValueError):
             raise BoxError(f"the box of {key[:4].hex()}… does not open") from None
         if known is not None:
-            self._keys.move_to_end(key)
+            # To the end: the first in the dict is who spoke longest ago.
+            del self._keys[key]
+            self._keys[key] = box_key
         else:
             # Kept only now: whoever cannot seal cannot fill the cache either.
             self._keep(key, box_key)
         return key, message
 
-    def _derive(self, key: bytes) -> bytes:
+    def derive(self, key: bytes) -> bytes:
+        """The key shared with the node `key` (32 bytes): a scalar multiplication. Raises `BoxError` for a weak key."""
         if not is_canonical_x25519(key):
             raise BoxError(f"the node key {key[:4].hex()}… is not canonical")
         try:
@@ -107,4 +128,4 @@ class Sealer:
     def _keep(self, key: bytes, box_key: bytes) -> None:
         self._keys[key] = box_key
         if len(self._keys) > CACHED_KEYS:
-            self._keys.popitem(last=False)
+            del self._keys[next(iter(self._keys))]

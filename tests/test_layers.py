@@ -74,6 +74,7 @@ LAYERS: dict[str, float] = {
     "simulations/randomness.py": 20,
     "simulations/events.py": 21,
     "simulations/faults.py": 21,
+    "simulations/seal.py": 21,
     "simulations/latency.py": 21,
     "simulations/trace.py": 21,
     "simulations/network.py": 22,
