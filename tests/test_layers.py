@@ -74,8 +74,15 @@ LAYERS: dict[str, float] = {
     "simulations/randomness.py": 20,
     "simulations/events.py": 21,
     "simulations/faults.py": 21,
+    "simulations/durations.py": 21,
     "simulations/seal.py": 21,
     "simulations/latency.py": 21,
+    "simulations/places.py": 21.5,
+    "simulations/latency_fits.py": 22,
+    "simulations/latency_kernel.py": 22,
+    "simulations/latency_fitted.py": 22.3,
+    "simulations/matrix.py": 22.3,
+    "simulations/latency_models.py": 22.6,
     "simulations/trace.py": 21,
     "simulations/network.py": 22,
     "simulations/nat.py": 23,
@@ -97,6 +104,15 @@ LAYERS: dict[str, float] = {
     "simulations/workload.py": 27,
     "simulations/world.py": 28,
     "simulations/scenario.py": 29,
+    # How scenarios are started: written down, played, many at once.
+    "simulations/memory.py": 20,
+    "simulations/written.py": 24,
+    "simulations/steps.py": 29.5,
+    "simulations/scripts.py": 31,
+    "simulations/specfile.py": 32,
+    "simulations/running.py": 32,
+    "simulations/board.py": 33,
+    "simulations/executors.py": 34,
 }
 """The layer of each file. `routing_buckets.py`, split off `routing.py`, has that one's layer without an entry."""
 
