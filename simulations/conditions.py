@@ -5,10 +5,6 @@ Decides what stands between a peer and the network. Refuses to know what the pee
 
 from __future__ import annotations
 
-from random import Random
-from typing import Any
-
-from dht.identity import NodeKey
 from simulations.errors import BadScenario
 from simulations.nat import place_behind
 from simulations.nat_kinds import KINDS, kind_named
@@ -16,6 +12,7 @@ from simulations.nat_mix import NAMES, draw, mix
 from simulations.network import Network
 from simulations.peers import Peer
 from simulations.randomness import Streams
+from simulations.seal import CheapSeals, RealSeals, Seals
 from simulations.settings import WorldSettings
 
 
@@ -62,16 +59,6 @@ class Surroundings:
         place_behind(self._network, peer.nat, [peer.address[0]], public_ip, self._ports_rng)
 
 
-class Seals:
-    """How the peers of a world seal their datagrams, and what they are told of it."""
-
-    def __init__(self, seal: str, streams: Streams) -> None:
-        self.seal = seal
-
-    def node_key(self, secret: bytes) -> NodeKey:
-        """The node key that belongs to 32 random bytes."""
-        return NodeKey.from_secret(secret)
-
-    def engine_parts(self, key: NodeKey, rng: Random) -> dict[str, Any]:
-        """Arguments of `DhtEngine` that say how to seal."""
-        return {}
+def seals_of(seal: str, streams: Streams) -> Seals:
+    """How the nodes of a world seal."""
+    return RealSeals() if seal == "real" else CheapSeals(streams.stream("world/seal").getrandbits(32))

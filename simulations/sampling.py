@@ -14,6 +14,7 @@ from dht.engine import DhtEngine
 from dht.events import Mode
 from simulations.ground import Ground
 from simulations.latency import Latency
+from simulations.latency_models import place_of
 
 
 class Sampler:
@@ -42,9 +43,8 @@ class Sampler:
 
 def node_rows(world: Ground, latency: Latency) -> Iterator[tuple[Any, ...]]:
     """A row of the table of nodes for each peer."""
-    places = getattr(latency, "coordinates", None)
     for peer in world.peers:
-        x, y = places(peer.public_ip) if places is not None else (math.nan, math.nan)
+        x, y = place_of(latency, peer.public_ip) or (math.nan, math.nan)
         host = world.network.host(peer.address[0])
         engine = peer.engine if peer.alive else None
         real = engine if isinstance(engine, DhtEngine) else None
@@ -52,8 +52,8 @@ def node_rows(world: Ground, latency: Latency) -> Iterator[tuple[Any, ...]]:
             peer.index,
             peer.profile.name,
             peer.nat,
-            float(x),
-            float(y),
+            x,
+            y,
             peer.alive,
             _role(engine) if engine is not None else "",
             len(real.contacts()) if real else 0,

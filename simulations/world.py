@@ -28,14 +28,16 @@ from dht.config import DhtConfig
 from dht.contact import Contact
 from dht.engine import DhtEngine
 from dht.events import Mode
-from dht.identity import IdentityKey
+from dht.identity import IdentityKey, NodeKey
 from dht.records import VerdictCache
 from simulations import loop as loops
 from simulations.cluster import public_address
-from simulations.conditions import Seals, Surroundings
+from simulations.conditions import Surroundings, seals_of
 from simulations.errors import BadScenario, SimulationError
 from simulations.events import EventQueue
 from simulations.latency import Latency
+from simulations.latency_models import named as latency_named
+from simulations.latency_models import place_of
 from simulations.lives import Lives
 from simulations.loop import VirtualLoop
 from simulations.metrics import SeedResult
@@ -89,8 +91,6 @@ class World(Lives, Workload):
 
         Raises `BadScenario` for what is not allowed.
         """
-        from simulations.latency_models import named
-
         try:
             self.settings = WorldSettings(
                 latency=latency if isinstance(latency, str) else type(latency).__name__,
@@ -108,14 +108,14 @@ class World(Lives, Workload):
         streams, trace = Streams(seed), trace or Trace()
         loop = _running_loop()
         queue = EventQueue() if loop is None else loop.network.queue
-        self.latency = named(latency, streams)
+        self.latency = latency_named(latency, streams)
         network = Network(queue, streams, latency=self.latency, loss=loss, duplication=duplication, trace=trace)
         if loop is not None:
             loop.network = network
         super().__init__(seed, queue, network, streams, trace)
         self.config = config or DhtConfig()
         self._surroundings = Surroundings(self.settings, network, streams)
-        self._seals = Seals(self.settings.seal, streams)
+        self._seals = seals_of(self.settings.seal, streams)
         self._verdicts = VerdictCache(VERDICTS_KEPT)
         self._contacts_rng = streams.stream("world/first contacts")
         self._known: dict[int, Contact] = {}
@@ -166,9 +166,11 @@ class World(Lives, Workload):
         journal, mode = peer.journal, peer.profile.mode
         # A server keeps its key, so that others find it again; a client has a new one each time (`node.node`).
         kept = journal is not None and (mode is Mode.SERVER or journal.served)
-        key = journal.key if journal is not None and kept else self._seals.node_key(secret)
+        key = journal.key if journal is not None and kept else NodeKey.from_secret(secret)
         now = self.queue.now + peer.clock_offset
-        engine = DhtEngine(self.config, key, rng, now, verdicts=self._verdicts, **self._seals.engine_parts(key, rng))
+        # The sealer first: it draws from the same randomness, and an engine that makes its own does so before all else.
+        sealer = self._seals.sealer(key, rng)
+        engine = DhtEngine(self.config, key, rng, now, verdicts=self._verdicts, sealer=sealer)
         engine.set_mode(mode, now)
         if peer.profile.identity:
             engine.serve_identity(self.identity_of(peer), now)
@@ -191,6 +193,11 @@ class World(Lives, Workload):
                 self._known[one.index] = one.contact
         known = [contact for index, contact in self._known.items() if index != peer.index]
         return self._contacts_rng.sample(known, min(FIRST_CONTACTS_ASKED, len(known)))
+
+    def longitude(self, peer: Peer) -> float:
+        """Degrees east of a peer's place; 0 in a world without places."""
+        place = place_of(self.latency, peer.public_ip)
+        return 0.0 if place is None else place[0]
 
     # Time
 
