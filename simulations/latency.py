@@ -50,31 +50,33 @@ class Constant:
 class Uniform:
     """Anything between two bounds, equally likely."""
 
-    __slots__ = ("_low", "_span")
+    __slots__ = ("_span", "high", "low")
 
     def __init__(self, low: float, high: float) -> None:
-        self._low = _not_negative("low", low)
+        self.low = _not_negative("low", low)
         self._span = _not_negative("high - low", high - low)
+        self.high = high
 
     def delay(self, src: Address, dst: Address, rng: Random) -> float:
         """Draw between the bounds."""
-        return self._low + self._span * rng.random()
+        return self.low + self._span * rng.random()
 
 
 class LogNormal:
     """A median and a long tail to the right, as measured round trips have it; `sigma` is that of the logarithm."""
 
-    __slots__ = ("_mu", "_sigma")
+    __slots__ = ("_mu", "median", "sigma")
 
     def __init__(self, median: float, sigma: float) -> None:
         if not median > 0:
             raise BadScenario(f"median = {median!r} is no latency: expected seconds above 0")
+        self.median = median
         self._mu = math.log(median)
-        self._sigma = _not_negative("sigma", sigma)
+        self.sigma = _not_negative("sigma", sigma)
 
     def delay(self, src: Address, dst: Address, rng: Random) -> float:
         """Draw around the median."""
-        return math.exp(self._mu + self._sigma * rng.gauss(0.0, 1.0))
+        return math.exp(self._mu + self.sigma * rng.gauss(0.0, 1.0))
 
 
 class Geographic:
@@ -101,6 +103,14 @@ class Geographic:
         """Give half the fitted round trip over the distance."""
         return self._base + self._per_km * self.distance(src[0], dst[0])
 
+    def coordinates(self, ip: str) -> tuple[float, float] | None:
+        """Give a host's longitude and latitude in degrees; `None` on a plane."""
+        place = self._place_of(ip)
+        if len(place) < 3:
+            return None
+        x, y, z = place
+        return math.degrees(math.atan2(y, x)), math.degrees(math.atan2(z, math.hypot(x, y)))
+
     def distance(self, a: str, b: str) -> float:
         """Kilometres between two hosts."""
         places = self._places
@@ -120,17 +130,18 @@ class Geographic:
 class Jitter:
     """Another model's delay, and on top an exponentially distributed wait as of queues on the way."""
 
-    __slots__ = ("_base", "_rate")
+    __slots__ = ("_rate", "base", "mean")
 
     def __init__(self, base: Latency, mean: float) -> None:
-        self._base = base
+        self.base = base
+        self.mean = mean
         if not mean > 0:
             raise BadScenario(f"mean = {mean!r} is no jitter: expected seconds above 0")
         self._rate = 1 / mean
 
     def delay(self, src: Address, dst: Address, rng: Random) -> float:
         """Draw the base, then the wait."""
-        return self._base.delay(src, dst, rng) + rng.expovariate(self._rate)
+        return self.base.delay(src, dst, rng) + rng.expovariate(self._rate)
 
 
 def on_globe(latitude: float, longitude: float) -> Point:
