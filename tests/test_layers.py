@@ -106,13 +106,19 @@ LAYERS: dict[str, float] = {
     "simulations/scenario.py": 29,
     # How scenarios are started: written down, played, many at once.
     "simulations/memory.py": 20,
-    "simulations/written.py": 24,
+    "simulations/written.py": 25,
     "simulations/steps.py": 29.5,
     "simulations/scripts.py": 31,
     "simulations/specfile.py": 32,
     "simulations/running.py": 32,
     "simulations/board.py": 33,
     "simulations/executors.py": 34,
+    # What becomes of runs: files, figures with intervals, then pictures and pages of them.
+    "simulations/statistics.py": 30,
+    "simulations/results.py": 30.2,
+    "simulations/plots.py": 30.4,
+    "simulations/comparison.py": 30.4,
+    "simulations/report.py": 31,
 }
 """The layer of each file. `routing_buckets.py`, split off `routing.py`, has that one's layer without an entry."""
 
