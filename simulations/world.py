@@ -30,6 +30,7 @@ from dht.engine import DhtEngine
 from dht.events import Mode
 from dht.identity import IdentityKey, NodeKey
 from dht.records import VerdictCache
+from dht.sealing import Sealing
 from simulations import loop as loops
 from simulations.cluster import public_address
 from simulations.conditions import Surroundings, seals_of
@@ -51,6 +52,7 @@ from simulations.trace import Trace
 from simulations.workload import Workload
 
 T = TypeVar("T")
+E = TypeVar("E", bound=DhtEngine)
 
 JOINS_A_SECOND: Final = 50.0
 """Peers that start in a second of virtual time unless `add` says otherwise. UNSOURCED: fast, and still each newcomer
@@ -159,22 +161,36 @@ class World(Lives, Workload):
             self.churn(kind.sessions, kind.downtime or kind.sessions, added, after=spread)
         return added
 
-    def make_engine(self, peer: Peer) -> DhtEngine:
-        """Make the real engine for a peer's present life. For node classes of a script: what they may build on."""
+    def make_engine(
+        self,
+        peer: Peer,
+        kind: type[E] = DhtEngine,  # type: ignore[assignment]  # PEP 696 has a word for it, in Python 3.13
+        *,
+        key: NodeKey | None = None,
+    ) -> E:
+        """Make the real engine for a peer's present life. For node classes of a script: what they may build on.
+
+        `kind` is a class derived from the real one; `key` a node key of the script's own choice.
+        """
         rng = self.rng_of(peer)
         secret = rng.randbytes(32)
         journal, mode = peer.journal, peer.profile.mode
         # A server keeps its key, so that others find it again; a client has a new one each time (`node.node`).
         kept = journal is not None and (mode is Mode.SERVER or journal.served)
-        key = journal.key if journal is not None and kept else NodeKey.from_secret(secret)
+        if key is None:
+            key = journal.key if journal is not None and kept else NodeKey.from_secret(secret)
         now = self.queue.now + peer.clock_offset
         # The sealer first: it draws from the same randomness, and an engine that makes its own does so before all else.
         sealer = self._seals.sealer(key, rng)
-        engine = DhtEngine(self.config, key, rng, now, verdicts=self._verdicts, sealer=sealer)
+        engine = kind(self.config, key, rng, now, verdicts=self._verdicts, sealer=sealer)
         engine.set_mode(mode, now)
         if peer.profile.identity:
             engine.serve_identity(self.identity_of(peer), now)
         return engine
+
+    def sealer(self, key: NodeKey, rng: Random) -> Sealing:
+        """Who seals as the node of that key would, in this world: for strangers that are no engines."""
+        return self._seals.sealer(key, rng)
 
     def rng_of(self, peer: Peer) -> Random:
         """Fresh randomness for a peer's present life."""
