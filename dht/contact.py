@@ -8,12 +8,13 @@ from __future__ import annotations
 import ipaddress
 from functools import lru_cache
 from typing import Final
+from weakref import WeakValueDictionary
 
 from kademlia.node import Node
 
 from dht.constants import ID_BYTES, KEY_BYTES
 from dht.errors import DecodeError, LocalError
-from dht.identity import address_prefix, from_zbase32, is_canonical_x25519, node_id, to_zbase32
+from dht.identity import address_prefix, from_zbase32, is_canonical_x25519, is_exempt, node_id, packed_ip, to_zbase32
 
 Address = tuple[str, int]
 """IP text and port."""
@@ -32,7 +33,7 @@ class Contact(Node):  # type: ignore[misc]  # the package is untyped
     ip: str
     port: int
 
-    __slots__ = ("address", "key", "packed", "prefix")
+    __slots__ = ("address", "exempt", "key", "packed", "prefix")
 
     def __init__(self, key: bytes, address: Address) -> None:
         long_id = node_id(key, address[0])
@@ -41,6 +42,7 @@ class Contact(Node):  # type: ignore[misc]  # the package is untyped
         self.address = address
         self.packed = key + pack_address(address)
         self.prefix = address_prefix(address[0])
+        self.exempt = is_exempt(address[0])
 
     @property
     def text(self) -> str:
@@ -60,7 +62,7 @@ class Contact(Node):  # type: ignore[misc]  # the package is untyped
 
 def pack_address(address: Address) -> bytes:
     """Write an endpoint as 6 (IPv4) or 18 (IPv6) bytes: address, then port, big-endian."""
-    return ipaddress.ip_address(address[0]).packed + address[1].to_bytes(2, "big")
+    return packed_ip(address[0]) + address[1].to_bytes(2, "big")
 
 
 def unpack_address(packed: bytes) -> Address:
@@ -77,10 +79,23 @@ def is_one_host(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return getattr(ip, "ipv4_mapped", None) is None and getattr(ip, "scope_id", None) is None
 
 
+_living: Final[WeakValueDictionary[bytes, Contact]] = WeakValueDictionary()
+"""Every contact read that somebody still holds: what a hundred tables of one process know is one object."""
+
+
 @lru_cache(maxsize=16384)  # UNSOURCED: about 8 MB at most; a look-up meets the same contacts in twenty replies
 def unpack_contact(packed: bytes) -> Contact | None:
     """Read one packed contact; None when nobody can be reached there: port 0, an address of no single host, a
     key not in its one encoding."""
+    contact = _living.get(packed)
+    if contact is None:
+        contact = _read_contact(packed)
+        if contact is not None:
+            _living[packed] = contact
+    return contact
+
+
+def _read_contact(packed: bytes) -> Contact | None:
     ip = ipaddress.ip_address(packed[KEY_BYTES:-2])
     port = int.from_bytes(packed[-2:], "big")
     if port == 0 or not is_one_host(ip) or not is_canonical_x25519(packed[:KEY_BYTES]):

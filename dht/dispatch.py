@@ -35,7 +35,7 @@ from dht.wire import (
     Value,
 )
 
-_SERVER_REPLIES: Final = (Nodes, Value, Stored, Registered)
+_SERVER_REPLIES: Final = frozenset((Nodes, Value, Stored, Registered))
 """Only servers give these answers: whoever does belongs into the table."""
 
 _CLIENT_ANSWERS: Final = (Ping, Signal)
@@ -121,7 +121,7 @@ class Dispatch:
             self._context.count("reply_wrong_kind")
             return
         requests.finish(pending, message.token, now)
-        if isinstance(message, _SERVER_REPLIES):
+        if type(message) in _SERVER_REPLIES:
             self._maintenance.on_answer(pending.contact, now)
         elif isinstance(message, Pong):
             self._outlook.on_pong(pending, message, now)

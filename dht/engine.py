@@ -66,9 +66,14 @@ class DhtEngine:
         self.table = Table(self._own_id, config, now)
         self._store = Store(self._own_id, config)
         self._events: deque[Event] = deque()
+        self.emit = self._events.append
+        """Report to the application."""
         sealer = sealer if sealer is not None else Sealer(node_key, rng, network_key=network_key)
         self._exchange = Exchange(config, sealer, rng, self.counters)
         self.requests = self._exchange.requests
+        # Not a method that calls the other: with nine arguments that costs as much as sealing.
+        self.request = self._exchange.request
+        """Send a request whose outcome goes to an operation."""
         tokens = Tokens(rng, config.token_rotation, now)
         self._responder = Responder(config, self._store, tokens, self.verdicts, self.emit)
         self._inbox = Inbox(self, self._exchange, config)
@@ -149,12 +154,16 @@ class DhtEngine:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` is to be called next, Unix seconds."""
-        first = self._maintenance.next_timer()
-        for timer in (self.requests.next_timer(), self._outlook.next_timer(), self._store.next_expiry()):
-            if timer is not None and timer < first:
-                first = timer
-        for _, due in self._homes:
-            first = min(first, due)
+        # Asked after every datagram: each part keeps its own time ready.
+        first = min(self._maintenance.due, self._outlook.due)
+        timer = self.requests.next_timer()
+        if timer is not None and timer < first:
+            first = timer
+        timer = self._store.next_expiry()
+        if timer is not None and timer < first:
+            first = timer
+        if self._homes:
+            first = min(first, *(due for _, due in self._homes))
         return first
 
     def handle_timer(self, now: float) -> None:
@@ -278,26 +287,6 @@ class DhtEngine:
         self._exchange.take_out()
 
     # What operations use (`dht.operation.Context`)
-
-    def request(
-        self,
-        contact: Contact,
-        owner: Operation,
-        kind: type[Request],
-        fields: tuple[object, ...],
-        now: float,
-        *,
-        tag: object = None,
-        resend: bool = False,
-        timeout: float | None = None,
-        bare: bool = False,
-    ) -> None:
-        """Send a request whose outcome goes to `owner`."""
-        self._exchange.request(contact, owner, kind, fields, now, tag=tag, resend=resend, timeout=timeout, bare=bare)
-
-    def emit(self, event: Event) -> None:
-        """Report to the application."""
-        self._events.append(event)
 
     def wait(self, operation: Operation) -> None:
         """Call `operation.advance` again once there is room for requests."""

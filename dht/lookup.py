@@ -16,11 +16,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from enum import IntEnum
+from operator import attrgetter
 from typing import Final
 
 from dht.contact import Contact
 from dht.events import Asked, LookupStats
-from dht.identity import is_exempt
 
 MAX_CANDIDATES: Final = 256
 """Candidates kept: bounds what liars who name endless contacts make us remember (12 k; 60 kB)."""
@@ -41,7 +41,14 @@ class State(IntEnum):
     """Another path has asked it."""
 
 
-_ASKED: Final = frozenset((State.WAITING, State.SLOW, State.ANSWERED, State.FAILED))
+# Read for every candidate at every reply: as globals they cost half.
+_UNASKED: Final = State.UNASKED
+_WAITING: Final = State.WAITING
+_SLOW: Final = State.SLOW
+_ANSWERED: Final = State.ANSWERED
+_FAILED: Final = State.FAILED
+
+_ASKED: Final = frozenset((_WAITING, _SLOW, _ANSWERED, _FAILED))
 
 
 class Candidate:
@@ -54,14 +61,13 @@ class Candidate:
         self.distance = distance
         self.hops = hops
         self.referrer = referrer
-        self.state = State.UNASKED
+        self.state: State = _UNASKED
         self.asked_at = 0.0
         self.rtt: float | None = None
         self.had_value = False
 
 
-def _by_distance(candidate: Candidate) -> int:
-    return candidate.distance
+_by_distance: Final = attrgetter("distance")
 
 
 class Lookup:
@@ -98,20 +104,20 @@ class Lookup:
             return self._in_flight == 0
         for candidate in self._sorted:
             state = candidate.state
-            if state is State.ANSWERED:
+            if state is _ANSWERED:
                 answered += 1
                 if answered == self._k:
                     return True
-            elif state is State.SLOW:
+            elif state is _SLOW:
                 slow += 1
-            elif state < State.FAILED:
+            elif state < _FAILED:
                 return False
         return slow == 0
 
     @property
     def all_asked(self) -> int:
         """How many candidates there are once all were asked and none but slow ones may still answer; else 0."""
-        open_states = (State.UNASKED, State.WAITING)
+        open_states = (_UNASKED, _WAITING)
         return 0 if any(c.state in open_states for c in self._sorted) else len(self._sorted)
 
     @property
@@ -119,9 +125,9 @@ class Lookup:
         """Whether no slow candidate may still turn out to be among the k closest."""
         answered = 0
         for candidate in self._sorted:
-            if candidate.state is State.SLOW:
+            if candidate.state is _SLOW:
                 return False
-            answered += candidate.state is State.ANSWERED
+            answered += candidate.state is _ANSWERED
             if answered == self._k:
                 break
         return True
@@ -130,7 +136,7 @@ class Lookup:
         """How many candidates nearer than `distance` are known for sure: from our own table, or by their answer. Whom
         others only name may not exist."""
         near = self._sorted[: bisect_left(self._sorted, distance, key=_by_distance)]
-        return sum(c.referrer is None or c.state is State.ANSWERED for c in near)
+        return sum(c.referrer is None or c.state is _ANSWERED for c in near)
 
     def within(self, distance: int) -> list[Candidate]:
         """The candidates nearer than `distance`, nearest first."""
@@ -138,7 +144,7 @@ class Lookup:
 
     def named_within(self, distance: int) -> int:
         """How many candidates nearer than `distance` have been heard of and not been found dead."""
-        return sum(candidate.state is not State.FAILED for candidate in self.within(distance))
+        return sum(candidate.state is not _FAILED for candidate in self.within(distance))
 
     def widen(self, k: int) -> None:
         """Go on until this many have answered."""
@@ -158,16 +164,16 @@ class Lookup:
         claims = self._claims
         for candidate in self._sorted:
             state = candidate.state
-            if state is State.UNASKED:
+            if state is _UNASKED:
                 if claims is not None and claims.setdefault(candidate.contact.key, self) is not self:
                     candidate.state = State.ELSEWHERE
                     continue
-                candidate.state = State.WAITING
+                candidate.state = _WAITING
                 candidate.asked_at = now
                 chosen.append(candidate.contact)
                 if len(chosen) == free:
                     break
-            elif state is State.SLOW or state >= State.FAILED:
+            elif state is _SLOW or state >= _FAILED:
                 continue
             rank += 1
             if rank == self._k:
@@ -179,11 +185,11 @@ class Lookup:
     def on_reply(self, contact: Contact, nodes: Iterable[Contact], now: float, *, had_value: bool = False) -> None:
         """`contact` answered and named `nodes`."""
         candidate = self._seen.get(contact.key)
-        if candidate is None or candidate.state not in (State.WAITING, State.SLOW):
+        if candidate is None or candidate.state not in (_WAITING, _SLOW):
             return  # ignored: not asked, or answered before
-        if candidate.state is State.WAITING:
+        if candidate.state is _WAITING:
             self._in_flight -= 1
-        candidate.state = State.ANSWERED
+        candidate.state = _ANSWERED
         candidate.rtt = now - candidate.asked_at
         candidate.had_value = had_value
         self._replies += 1
@@ -192,29 +198,29 @@ class Lookup:
     def on_slow(self, contact: Contact) -> None:
         """`contact` takes longer than it should: ask somebody else beside it."""
         candidate = self._seen.get(contact.key)
-        if candidate is not None and candidate.state is State.WAITING:
-            candidate.state = State.SLOW
+        if candidate is not None and candidate.state is _WAITING:
+            candidate.state = _SLOW
             self._in_flight -= 1
 
     def on_failure(self, contact: Contact) -> Contact | None:
         """`contact` did not answer. Returns who named it, for a hint."""
         candidate = self._seen.get(contact.key)
-        if candidate is None or candidate.state not in (State.WAITING, State.SLOW):
+        if candidate is None or candidate.state not in (_WAITING, _SLOW):
             return None
-        if candidate.state is State.WAITING:
+        if candidate.state is _WAITING:
             self._in_flight -= 1
-        candidate.state = State.FAILED
+        candidate.state = _FAILED
         self._failures += 1
         return candidate.referrer
 
     def closest(self, count: int) -> list[Contact]:
         """The `count` closest contacts that answered, nearest first."""
-        answered = [candidate.contact for candidate in self._sorted if candidate.state is State.ANSWERED]
+        answered = [candidate.contact for candidate in self._sorted if candidate.state is _ANSWERED]
         return answered[:count]
 
     def stats(self, now: float) -> LookupStats:
         """What it cost so far."""
-        nearest = next((c for c in self._sorted if c.state is State.ANSWERED), None)
+        nearest = next((c for c in self._sorted if c.state is _ANSWERED), None)
         hops = nearest.hops if nearest else 0
         return LookupStats(self._requests, self._replies, self._failures, hops, now - self._started)
 
@@ -229,10 +235,10 @@ class Lookup:
     def _add(self, contacts: Iterable[Contact], hops: int, referrer: Contact | None) -> None:
         seen = self._seen
         # A public node that names private addresses would have us knock at machines of our own network.
-        public = referrer is not None and not is_exempt(referrer.ip)
+        public = referrer is not None and not referrer.exempt
         grown = False
         for contact in contacts:
-            if contact.key in seen or (public and is_exempt(contact.ip)):
+            if contact.key in seen or (public and contact.exempt):
                 continue
             candidate = Candidate(contact, contact.long_id ^ self.target, hops, referrer)
             seen[contact.key] = candidate
@@ -288,7 +294,7 @@ class DisjointLookup:
     def named_within(self, distance: int) -> int:
         """The same over all paths; one heard of on several counts once."""
         named = [c for path in self._paths for c in path.within(distance)]
-        return len({c.contact.key for c in named if c.state < State.FAILED})
+        return len({c.contact.key for c in named if c.state < _FAILED})
 
     def widen(self, k: int) -> None:
         """Go on until this many have answered, each path for its share."""

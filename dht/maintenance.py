@@ -110,11 +110,9 @@ class Maintenance:
         self._lost: OrderedDict[bytes, Contact] = OrderedDict()
         self._next_revival = now + LOST_INTERVAL
         self._next_tick = now + rng.uniform(0, TICK)
+        self.due = self._next_tick
+        """When `tick` is to be called, Unix seconds."""
         self.own_place = bytes(ID_BYTES)
-
-    def next_timer(self) -> float:
-        """When `tick` is due."""
-        return min(self._next_tick, self._retries[0][0]) if self._retries else self._next_tick
 
     def tick(self, now: float) -> None:
         """Do what is due."""
@@ -122,9 +120,15 @@ class Maintenance:
             _, contact = self._retries.pop(0)
             if contact.key in self._context.table.suspects:
                 self.check(contact, now)
-        if now < self._next_tick:
-            return
-        self._next_tick = now + TICK
+        if now >= self._next_tick:
+            self._next_tick = now + TICK
+            self._look_after(now)
+        self._set_due()
+
+    def _set_due(self) -> None:
+        self.due = min(self._next_tick, self._retries[0][0]) if self._retries else self._next_tick
+
+    def _look_after(self, now: float) -> None:
         self._check_silent(now)
         self._check_lost(now)
         self._refresh_buckets(now)
@@ -165,6 +169,7 @@ class Maintenance:
             if not suspect:
                 table.suspects.add(contact.key)
                 self._retries.append((now + RETRY_AFTER, contact))
+                self._set_due()
             return
         replacement = table.discard(contact)
         self._lost[contact.key] = contact
@@ -201,16 +206,8 @@ class Maintenance:
             self.check(oldest, now)
 
     def _check_silent(self, now: float) -> None:
-        requests = self._context.requests
-        before = now - self._config.liveness_interval
-        silent: list[tuple[float, Contact]] = []
-        for contact in self._context.table:
-            peer = requests.peer(contact.key)
-            seen = peer.seen if peer is not None else 0.0
-            if seen < before:
-                silent.append((seen, contact))
-        silent.sort(key=lambda entry: entry[0])
-        for _, contact in silent[:CHECKS_A_TICK]:
+        silent = self._context.requests.silent(self._context.table.by_key, now - self._config.liveness_interval)
+        for contact in silent[:CHECKS_A_TICK]:
             self.check(contact, now)
 
     def _check_lost(self, now: float) -> None:

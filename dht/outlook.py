@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from random import Random
 from statistics import median
 from typing import Final
@@ -48,6 +49,8 @@ class Outlook:
         self._on_mode = on_mode
         self._round: DialBackRound | None = None
         self._next_round: float | None = None
+        self.due = inf
+        """When `tick` is to be called, Unix seconds."""
         self._clocks: deque[float] = deque(maxlen=_CLOCK_SAMPLES)
         self._clock_reported = False
         self._deciding = True
@@ -68,12 +71,16 @@ class Outlook:
         if self.reachability.presume():
             self._report_mode()
 
-    def next_timer(self) -> float | None:
-        """When `tick` is due."""
-        return self._round.ends if self._round is not None else self._next_round
-
     def start_round(self, now: float) -> None:
         """Ask now: after a join, or when the network has changed."""
+        self._start_round(now)
+        self._set_due()
+
+    def _set_due(self) -> None:
+        timer = self._round.ends if self._round is not None else self._next_round
+        self.due = timer if timer is not None else inf
+
+    def _start_round(self, now: float) -> None:
         contacts = list(self._context.table)
         if self._round is not None or not contacts:
             self._next_round = now + _FIRST_ROUNDS
@@ -117,6 +124,7 @@ class Outlook:
         settled = self.address is not None and (asked > 0 or not self._deciding)
         interval = self._config.dial_back_interval * self._rng.uniform(0.8, 1.2) if settled else _FIRST_ROUNDS
         self._next_round = now + interval
+        self._set_due()
         if self.reachability.on_dial_back_round(reached, asked):
             self._report_mode()
 

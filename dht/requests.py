@@ -9,7 +9,8 @@ another contact beside it (hedging, Dean and Barroso, "The Tail at Scale", 2013)
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
+from collections.abc import Mapping
+from operator import itemgetter
 from random import Random
 from typing import Final, Protocol
 
@@ -136,7 +137,7 @@ class Requests:
         self._random_bits = rng.getrandbits
         self._pending: dict[int, Pending] = {}
         self._timers: list[tuple[float, int]] = []
-        self._peers: OrderedDict[bytes, PeerState] = OrderedDict()
+        self._peers: dict[bytes, PeerState] = {}
         self.overall: Final = RoundTrip()
 
     def __len__(self) -> int:
@@ -150,6 +151,17 @@ class Requests:
     def peer(self, key: bytes) -> PeerState | None:
         """What is known of a node, or None if it never answered."""
         return self._peers.get(key)
+
+    def silent(self, contacts: Mapping[bytes, Contact], before: float) -> list[Contact]:
+        """Those of `contacts` (by node key) that have not answered since `before`, longest silent first."""
+        known = self._peers.get
+        found = [
+            (peer.seen if peer is not None else 0.0, contact)
+            for key, contact in contacts.items()
+            if (peer := known(key)) is None or peer.seen < before
+        ]
+        found.sort(key=itemgetter(0))
+        return [contact for _, contact in found]
 
     def token_for(self, key: bytes, now: float) -> bytes:
         """The token a node gave us last, while it can still hold there; else no bytes."""
@@ -194,13 +206,12 @@ class Requests:
         """Take the request off: it was answered. Returns the round trip in seconds."""
         del self._pending[pending.rid]
         key = pending.contact.key
-        peer = self._peers.get(key)
-        if peer is None:
-            peer = self._peers[key] = PeerState()
-            if len(self._peers) > PEERS_KEPT:
-                self._peers.popitem(last=False)
-        else:
-            self._peers.move_to_end(key)
+        peers = self._peers
+        # Taken out and put in at the end: the first in the dict is who answered longest ago.
+        peer = peers.pop(key, None) or PeerState()
+        peers[key] = peer
+        if len(peers) > PEERS_KEPT:
+            del peers[next(iter(peers))]
         rtt = now - pending.sent
         if not (pending.timed or (pending.slow and pending.resend)):
             # Karn's algorithm (RFC 6298 section 3): an answer to a datagram sent twice measures nothing.

@@ -10,7 +10,7 @@ A contact that left a request unanswered is suspect: still here, but not handed 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Final
 
@@ -19,7 +19,6 @@ from kademlia.routing import KBucket, RoutingTable
 from dht.config import DhtConfig
 from dht.constants import ID_BITS, ID_SPACE
 from dht.contact import Contact
-from dht.identity import is_exempt
 
 REPLACEMENTS: Final = 1
 """Replacement contacts kept for a bucket, times k (the package keeps 5 k; k suffices where all were proven)."""
@@ -86,6 +85,11 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
 
     def __contains__(self, contact: object) -> bool:
         return isinstance(contact, Contact) and self._by_key.get(contact.key) == contact
+
+    @property
+    def by_key(self) -> Mapping[bytes, Contact]:
+        """Every contact by its node key, longest here first."""
+        return self._by_key
 
     def flush(self) -> None:
         """Start over with one empty bucket over all ids."""
@@ -199,8 +203,9 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
             found += buckets[index].nodes.values()
         if shunned:
             found = [node for node in found if node.key not in shunned]
-        found.sort(key=lambda node: node.long_id ^ target)
-        return found[:count]
+        # Ids are unique in a table, and sorting bare integers costs half of sorting by a key.
+        by_distance = {node.long_id ^ target: node for node in found}
+        return [by_distance[distance] for distance in sorted(by_distance)[:count]]
 
     def reach(self, count: int) -> int:
         """Distance from our own id to the `count`-th nearest contact; 0 with fewer. The table is best around ourselves,
@@ -225,15 +230,19 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
         return table
 
     def _crowded(self, contact: Contact, bucket: Bucket) -> bool:
-        if is_exempt(contact.ip):
+        # Exempt addresses are not counted.
+        in_table = self._prefixes.get(contact.prefix, 0)
+        if not in_table or contact.exempt:
             return False
-        if self._prefixes.get(contact.prefix, 0) >= self._config.table_prefix_limit:
+        if in_table >= self._config.table_prefix_limit:
             return True
+        if in_table < self._config.bucket_prefix_limit:
+            return False
         same = sum(node.prefix == contact.prefix for node in bucket.nodes.values())
         return same >= self._config.bucket_prefix_limit
 
     def _count(self, contact: Contact, step: int) -> None:
-        if not is_exempt(contact.ip):
+        if not contact.exempt:
             count = self._prefixes.get(contact.prefix, 0) + step
             if count:
                 self._prefixes[contact.prefix] = count
@@ -248,7 +257,7 @@ def diverse(contacts: list[Contact], count: int, limit: int) -> list[Contact]:
     for contact in contacts:
         if len(chosen) == count:
             break
-        if not is_exempt(contact.ip):
+        if not contact.exempt:
             seen[contact.prefix] = seen.get(contact.prefix, 0) + 1
             if seen[contact.prefix] > limit:
                 continue
