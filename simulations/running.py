@@ -29,6 +29,7 @@ from simulations.metrics import Metrics, SeedResult, Unmet
 from simulations.scenario import ModelRun, Scenario
 from simulations.scripts import scenario_of
 from simulations.settings import Parameters, RunSpec, WorldSettings
+from simulations.specfile_faults import faults_of
 from simulations.trace import Trace
 
 if TYPE_CHECKING:
@@ -99,15 +100,20 @@ def run_seed(
     return _Protocol(scenario, settings, parameters, spec, seed, trace, prepare).play(progress)
 
 
+def check_spec(spec: RunSpec, script: str | None = None) -> None:
+    """Raise `BadScenario` unless the spec is one that can be played; nothing is played."""
+    checked(scenario_of(spec, script), spec)
+
+
 def checked(scenario: Scenario, spec: RunSpec) -> tuple[WorldSettings, Parameters]:
     """World and parameters of a run. Raises `BadScenario` with the first key that is not allowed, and why."""
     try:
         return scenario.settings_for(spec)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        group = "world." if error.title == WorldSettings.__name__ else ""
-        raise BadScenario(f"{scenario.name}: {group}{key} = {first.get('input')!r}: {first['msg']}") from None
+        of_world = error.title == WorldSettings.__name__
+        model, given = (WorldSettings, spec.world) if of_world else (scenario.parameters, spec.parameters)
+        told = faults_of(error, model, given)
+        raise BadScenario("; ".join(f"{scenario.name}: {'world.' if of_world else ''}{one}" for one in told)) from None
 
 
 class _Play:

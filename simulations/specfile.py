@@ -38,7 +38,7 @@ from simulations.settings import Engine, Expected, RunSpec, Settings, WorldSetti
 from simulations.specfile_faults import BadFile, Fault, Faults
 from simulations.specfile_lines import key_lines
 from simulations.steps import AnyStep, NodeGroup
-from simulations.written import WORLD, split, values
+from simulations.written import WORLD, applied, values
 
 STORY: Final = "story"
 """The scenario of a file that names none."""
@@ -219,14 +219,14 @@ def _vary(written: _Written, scenario: Scenario, spec: RunSpec, faults: Faults) 
         if not vary[key]:
             faults.add(("sweep", key), "has no values")
         known = [*(f"{WORLD}{name}" for name in WorldSettings.model_fields), *scenario.parameters.model_fields]
-        if key not in known:
+        if key not in known and "[" not in key:
             faults.add_unknown(("sweep", key), known)
             continue
         for one in vary[key]:
-            world, parameters = split({key: one})
-            changed = {"world": {**spec.world, **world}, "parameters": {**spec.parameters, **parameters}}
             try:
-                scenario.settings_for(spec.model_copy(update=changed))
+                scenario.settings_for(applied(spec, {key: one}))
             except ValidationError as error:
                 faults.add(("sweep", key), f"{one!r}: {error.errors(include_url=False)[0]['msg']}")
+            except BadScenario as error:
+                faults.add(("sweep", key), str(error))
     return vary

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -38,10 +38,14 @@ class Fault:
     column: int = 0
     """Counted from 1; 0 where only the line is known."""
 
-    def __str__(self) -> str:
-        place = f"{self.path}:{self.line}" + (f":{self.column}" if self.column else "")
+    @property
+    def said(self) -> str:
+        """Key, value and message, without the place."""
         what = f"{self.key} = {self.value}" if self.value else self.key
-        return f"{place}: {what}: {self.message}" if what else f"{place}: {self.message}"
+        return f"{what}: {self.message}" if what else self.message
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}{f':{self.column}' if self.column else ''}: {self.said}"
 
 
 class BadFile(BadScenario):
@@ -81,6 +85,13 @@ class Faults:
             if one["type"] == "union_tag_invalid":
                 key = (*key, "do")
             self.add((*above, *key), _message(one, str(key[-1]) if key else "", owner))
+
+
+def faults_of(error: ValidationError, model: type[BaseModel], given: Mapping[str, Any]) -> list[str]:
+    """What pydantic found in settings that stand in no file: key, value and what is allowed, one line each."""
+    faults = Faults(Path(), dict(given), {})
+    faults.add_all(error, model)
+    return [fault.said for fault in faults.found]
 
 
 def _resolve(loc: Sequence[str | int], table: Any, model: type[BaseModel]) -> tuple[KeyPath, type[BaseModel]]:

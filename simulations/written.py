@@ -12,6 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from simulations.errors import BadScenario
+from simulations.settings import RunSpec
 
 WORLD: Final = "world."
 """Begins the key of a setting of the world; everything else is a parameter of the scenario."""
@@ -19,6 +20,7 @@ WORLD: Final = "world."
 MOST_VALUES: Final = 10_000
 """Values of one range: more is a slip of the pen. UNSOURCED"""
 
+_INDEXED: Final = re.compile(r"(?P<name>[\w-]+)(?P<indices>(\[\d+\])*)")
 _RANGE: Final = re.compile(r"[-+.\deE]+:[-+.\deE]+(:[-+.\deE]+)?")
 
 
@@ -64,10 +66,15 @@ def assignments(texts: Iterable[str]) -> dict[str, Any]:
     return {key: value(written) for key, written in map(assignment, texts)}
 
 
-def split(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part keys into settings of the world (`world.loss`) and parameters (everything else)."""
-    world = {key.removeprefix(WORLD): it for key, it in settings.items() if key.startswith(WORLD)}
-    return world, {key: it for key, it in settings.items() if not key.startswith(WORLD)}
+def applied(spec: RunSpec, settings: Mapping[str, Any]) -> RunSpec:
+    """A run with other settings of the world (`world.loss`) and other parameters (everything else)."""
+    world, parameters = dict(spec.world), dict(spec.parameters)
+    for key, new in settings.items():
+        if key.startswith(WORLD):
+            world[key.removeprefix(WORLD)] = new
+        else:
+            parameters = changed(parameters, key, new)
+    return spec.model_copy(update={"world": world, "parameters": parameters})
 
 
 def _range(text: str) -> list[Any]:
@@ -84,3 +91,41 @@ def _range(text: str) -> list[Any]:
     steps = [first + step * index for index in range(count)]
     whole = all(one == one.to_integral_value() for one in (first, step))
     return [int(one) if whole else float(one) for one in steps]
+
+
+def changed(parameters: Mapping[str, Any], key: str, new: Any) -> dict[str, Any]:
+    """The parameters with one of them another. A key may reach into lists: `step[2].fraction`, counted from 1.
+
+    Raises `BadScenario` for a place in a list that is not there.
+    """
+    first, *rest = _steps(key)
+    # In a scenario file the list of steps is written as [[step]] tables.
+    name = str(first) if first in parameters or f"{first}s" not in parameters else f"{first}s"
+    return {**parameters, name: _replaced(parameters.get(name), rest, new, key) if rest else new}
+
+
+def _steps(key: str) -> list[str | int]:
+    parts: list[str | int] = []
+    for dotted in key.split("."):
+        match = _INDEXED.fullmatch(dotted)
+        if match is None:
+            raise BadScenario(f"{key!r} is no key: expected NAME, or NAME[2].NAME for what lies in a list")
+        parts.append(match["name"])
+        parts += [int(number) for number in re.findall(r"\d+", match["indices"])]
+    return parts
+
+
+def _replaced(within: Any, path: list[str | int], new: Any, key: str) -> Any:
+    if not path:
+        return new
+    first, *rest = path
+    if isinstance(first, int):
+        if not isinstance(within, list | tuple) or not 1 <= first <= len(within):
+            length = len(within) if isinstance(within, list | tuple) else 0
+            raise BadScenario(f"{key!r}: there is no element {first}, only {length}, counted from 1")
+        items = list(within)
+        items[first - 1] = _replaced(items[first - 1], rest, new, key)
+        return items
+    if not isinstance(within, Mapping):
+        raise BadScenario(f"{key!r}: {first!r} lies in nothing that has names")
+    return {**within, first: _replaced(within.get(first), rest, new, key)}
