@@ -5,6 +5,7 @@ Decides what stands between a peer and the network. Refuses to know what the pee
 
 from __future__ import annotations
 
+from simulations.bandwidth import attach
 from simulations.errors import BadScenario
 from simulations.nat import place_behind
 from simulations.nat_kinds import KINDS, kind_named
@@ -44,8 +45,6 @@ class Surroundings:
         if profile.behind and self._settings.nat != "none":
             self._put_behind(peer)
         if self._settings.bandwidth:
-            from simulations.bandwidth import attach
-
             attach(network, peer.address[0], up=profile.up, down=profile.down, queue=profile.queue)
         if self._settings.clock_skew:
             peer.clock_offset = self._clock_rng.gauss(0.0, self._settings.clock_skew)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from dht.events import JoinDone
+from simulations.diurnal import Diurnal
 from simulations.errors import BadScenario
 from simulations.events import EventQueue
 from simulations.faults import Partition
@@ -18,10 +19,9 @@ from simulations.ground import Ground
 from simulations.network import Network
 from simulations.peers import Peer
 from simulations.randomness import Streams
+from simulations.sessions import Sessions
+from simulations.sessions import named as sessions_named
 from simulations.trace import Trace
-
-if TYPE_CHECKING:
-    from simulations.sessions import Diurnal, Sessions
 
 FIRST_RETRY: Final = 1.0
 LONGEST_RETRY: Final = 60.0
@@ -132,8 +132,6 @@ class Lives(Ground):
         Whoever lives is found somewhere in the middle of a session, as in a network that has long been there. With
         `diurnal` peers come back by day rather than by night.
         """
-        from simulations.sessions import named as sessions_named
-
         on, off = sessions_named(sessions), sessions_named(downtime)
         fixed = {peer.index for peer in self.bootstraps}
         for peer in self.peers if peers is None else peers:
