@@ -105,8 +105,9 @@ class Driver(Generic[E]):
         self._loop = asyncio.get_running_loop()
         self._wall = wall
         # Not the loop's clock where there is a real one: uvloop's stands still within a turn and ticks in milliseconds.
-        self._clock = self._loop.time if wall is None else time.monotonic
-        self._offset = 0.0 if wall is None else wall() - self._clock()
+        self.clock = self._loop.time if wall is None else time.monotonic
+        """Seconds of a clock that nobody sets: to measure how long something takes."""
+        self._offset = 0.0 if wall is None else wall() - self.clock()
         self._floor = 0.0
         self._send = send
         self._timer: asyncio.TimerHandle | None = None
@@ -125,7 +126,7 @@ class Driver(Generic[E]):
 
     def now(self) -> float:
         """Unix seconds: the start plus what a clock that never goes back has advanced since."""
-        now = self._clock() + self._offset
+        now = self.clock() + self._offset
         return now if now > self._floor else self._floor
 
     def receive(self, batch: Iterable[tuple[bytes, Address]]) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from dht.config import DhtConfig
 from dht.engine import DhtEngine
 from dht.errors import LocalError
 from dht.events import (
@@ -29,13 +28,6 @@ from dht.events import (
 from dht.identity import NodeKey, PublicKey
 from dht.records import Kind, mutable_place, topic_salt
 from node.adapters.file_outcomes import Progress
-from node.adapters.keyfile import (
-    KeyFileExists,
-    create_node_key,
-    load_or_create_identity,
-    load_or_create_node_key,
-)
-from node.adapters.keyfile_folder import DataDirLock
 from node.config import NodeConfig
 from node.driver import Driver, Stopped
 from node.node_events import (
@@ -55,7 +47,7 @@ from node.node_journal import Journal, open_journal, restore, restored_contacts
 from node.node_links import Links
 from node.node_lookups import Lookups
 from node.node_meeting import Meeting, import_webrtc
-from node.node_parts import NodeParts, datagrams_for, make_session, network_secret, save_within
+from node.node_parts import NodeParts, datagrams_for, engine_for, make_session, save_within
 from node.node_publishing import Publishing
 from node.node_results import (
     ConnectOutcome,
@@ -137,6 +129,11 @@ class Node:
     def identity(self) -> PublicKey:
         """The key others find this node by."""
         return self._identity.public
+
+    @property
+    def driver(self) -> Driver[DhtEngine]:
+        """What drives the DHT engine: for simulations, which look inside and pull the plug."""
+        return self._driver
 
     def status(self) -> NodeStatus:
         """Everything about the node at this moment."""
@@ -272,21 +269,15 @@ class Node:
 
     async def _start(self) -> None:
         config, parts, stack = self.config, self._parts, self._stack
-        stack.enter_context(DataDirLock(config.data_dir))
-        self._identity = load_or_create_identity(config.identity_file)
+        self._keys = stack.enter_context(parts.open_keys(config))
+        self._identity = self._keys.identity()
         storage, snapshot = await open_journal(parts.open_storage, config.journal_file, self._events)
         stack.push_async_callback(save_within, STOP_TIMEOUT, storage.close)
         node_key = self._node_key(snapshot)
         self._datagrams = await datagrams_for(parts, config)
         stack.callback(self._datagrams.close)
         self._driver = Driver(
-            lambda now: DhtEngine(
-                parts.dht or DhtConfig(answer_stun=config.stun),
-                node_key,
-                parts.rng,
-                now,
-                network_key=network_secret(config.network, config.network_key),
-            ),
+            lambda now: engine_for(parts, config, node_key, now),
             self._datagrams.send,
             wall=parts.wall,
         )
@@ -316,7 +307,7 @@ class Node:
         self._publishing.restore(snapshot)
         self._lookups = Lookups(driver)
         self._links = Links(self._events, driver.now)
-        self._files = Files(config, self._links, self._events, driver.now)
+        self._files = Files(config, self._links, self._events, driver.now, driver.clock)
         self._meeting = Meeting(
             self.identity,
             Signaling(self._identity, parts.rng),
@@ -360,7 +351,7 @@ class Node:
         """A server keeps its key, so that others find it again; a client has a new one each time, so that its movements
         cannot be followed."""
         if self.config.mode == "server" or (self.config.mode == "auto" and _SERVED in snapshot.meta):
-            return load_or_create_node_key(self.config.node_key_file)
+            return self._keys.node_key()
         return NodeKey.from_secret(self._parts.rng.randbytes(32))
 
     async def _fetch_list(self) -> ListReport:
@@ -381,8 +372,7 @@ class Node:
         if self.config.mode != "auto":
             return
         if event.mode is Mode.SERVER:
-            with suppress(KeyFileExists):
-                create_node_key(self.config.node_key_file, self._driver.engine.node_key)
+            self._keys.keep_node_key(self._driver.engine.node_key)
             self._storage.write(Meta(_SERVED, b"1"))
         else:
             self._storage.write(DropMeta(_SERVED))

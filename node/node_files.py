@@ -7,7 +7,6 @@ and where it says "ask" nobody is there, so the file is refused. Refuses to know
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -31,10 +30,19 @@ Decide = Callable[[FileOffered], bool | Awaitable[bool]]
 class Files:
     """Sends and receives on the links of one node."""
 
-    def __init__(self, config: NodeConfig, links: Links, events: EventLog, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        links: Links,
+        events: EventLog,
+        now: Callable[[], float],
+        clock: Callable[[], float],
+    ) -> None:
+        """`now` gives Unix seconds, for events; `clock` those of a clock that nobody sets, for how long it took."""
         self._config = config
         self._events = events
         self._now = now
+        self._clock = clock
         self._watchers: list[FileReceiver] = []
         self._default = self._receiver(config.received_dir, lambda file: config.accepts_from(file.peer), None)
         links.serve(STREAM_NAME, self._handler_for)
@@ -87,7 +95,7 @@ class Files:
                 return SendOutcome(
                     False, outcome.reason.value, outcome.detail, path.name, size, phases=dict(outcome.phases)
                 )
-            sent, phases = await _timed_send(outcome.link, path, on_progress)
+            sent, phases = await _timed_send(outcome.link, path, on_progress, self._clock)
             # A link kept from before may have died unnoticed; one opened just now has not.
             if sent.fault is TransferFault.LINK_LOST and outcome.reused and not sent.sent and attempt == 1:
                 await outcome.link.close()
@@ -144,18 +152,20 @@ class Files:
         return FileFailed(transfer, outcome.peer, outcome.name, reason)
 
 
-async def _timed_send(link: Link, path: Path, on_progress: Progress | None) -> tuple[Sent, dict[str, float]]:
-    started = time.perf_counter()
+async def _timed_send(
+    link: Link, path: Path, on_progress: Progress | None, clock: Callable[[], float]
+) -> tuple[Sent, dict[str, float]]:
+    started = clock()
     phases: dict[str, float] = {}
 
     def progress(done: int, total: int) -> None:
         # The first call says where it begins, which the receiver has just agreed to: now bytes flow.
-        phases.setdefault("first_byte", time.perf_counter() - started)
+        phases.setdefault("first_byte", clock() - started)
         if on_progress is not None:
             on_progress(done, total)
 
     sent = await send_file(link, path, on_progress=progress)
-    phases["transfer"] = time.perf_counter() - started - phases.get("first_byte", 0.0)
+    phases["transfer"] = clock() - started - phases.get("first_byte", 0.0)
     return sent, phases
 
 

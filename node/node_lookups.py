@@ -6,7 +6,6 @@ Decides what a look-up's end means to the one who asked. Refuses to know how a l
 from __future__ import annotations
 
 import asyncio
-import time
 
 from dht.contact import Contact
 from dht.engine import DhtEngine
@@ -71,9 +70,9 @@ class Lookups:
         return GetOutcome(bool(records), reason, place, records, done.copies, refused, seconds, done.stats)
 
     async def _get(self, place: bytes, *, explain: bool = False) -> tuple[GetDone, float]:
-        started = time.perf_counter()
+        started = self._driver.clock()
         done = await self._driver.run(lambda engine, now: engine.get(place, now, explain=explain), GetDone)
-        return done, time.perf_counter() - started
+        return done, self._driver.clock() - started
 
     async def _ping(self, contact: Contact) -> PingDone:
         if contact.key == self._driver.engine.own_key:

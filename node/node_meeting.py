@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import importlib
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -173,7 +172,7 @@ class Meeting:
     # Dialling
 
     async def _dial(self, peer: PublicKey) -> ConnectOutcome:
-        started = time.perf_counter()
+        started = self._driver.clock()
         phases: dict[str, float] = {}
         try:
             answering = self._answering.get(peer)
@@ -182,9 +181,9 @@ class Meeting:
             self._events.add(
                 LinkFailed(self._driver.now(), peer, True, f"{failed.reason.value} {failed.detail}".strip())
             )
-            phases["total"] = time.perf_counter() - started
+            phases["total"] = self._driver.clock() - started
             return ConnectOutcome(False, failed.reason, failed.detail, phases=phases)
-        phases["total"] = time.perf_counter() - started
+        phases["total"] = self._driver.clock() - started
         return _outcome(link, phases)
 
     async def _attempt(self, peer: PublicKey, phases: dict[str, float]) -> Link:
@@ -244,11 +243,11 @@ class Meeting:
         return (await self._find(peer)).ways
 
     async def _timed(self, work: Awaitable[T], phases: dict[str, float], name: str) -> T:
-        started = time.perf_counter()
+        started = self._driver.clock()
         try:
             return await work
         finally:
-            phases[name] = time.perf_counter() - started
+            phases[name] = self._driver.clock() - started
 
     def _on_dialled(self, peer: PublicKey, task: asyncio.Task[ConnectOutcome]) -> None:
         if self._dialling.get(peer) is task:

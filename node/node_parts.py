@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Final
 from dht.config import DhtConfig
 from dht.engine import DhtEngine
 from dht.errors import LocalError
-from dht.identity import is_exempt
+from dht.identity import NodeKey, is_exempt
+from dht.sealing import Sealing
 from node.adapters.sqlite import SqliteStorage
 from node.adapters.udp import UdpSockets
 from node.config import NodeConfig
 from node.driver import Datagrams
+from node.node_keys import FileKeys, Keys
 from node.node_meeting import Session
 from node.storage import Storage
 
@@ -44,6 +46,7 @@ class NodeParts:
 
     open_datagrams: Callable[[list[str], int], Awaitable[Datagrams]] = open_udp
     open_storage: Callable[[Path], Awaitable[Storage]] = SqliteStorage.open
+    open_keys: Callable[[NodeConfig], Keys] = FileKeys
     new_session: Callable[[WebRtcConfig], Session] | None = None
     """Makes attempts at links; None for WebRTC."""
     rng: random.Random = field(default_factory=random.SystemRandom)
@@ -52,6 +55,8 @@ class NodeParts:
     """The system clock; None where the event loop's clock is Unix time."""
     dht: DhtConfig | None = None
     """Tunables of the DHT, None for the defaults."""
+    sealer: Callable[[NodeKey, random.Random], Sealing] | None = None
+    """Who seals for a node key; None for real boxes under the network's key."""
 
 
 async def datagrams_for(parts: NodeParts, config: NodeConfig) -> Datagrams:
@@ -63,6 +68,18 @@ async def datagrams_for(parts: NodeParts, config: NodeConfig) -> Datagrams:
         if config.port_is_explicit:
             raise
         return await parts.open_datagrams(hosts, 0)
+
+
+def engine_for(parts: NodeParts, config: NodeConfig, node_key: NodeKey, now: float) -> DhtEngine:
+    """The DHT engine of a node."""
+    return DhtEngine(
+        parts.dht or DhtConfig(answer_stun=config.stun),
+        node_key,
+        parts.rng,
+        now,
+        network_key=network_secret(config.network, config.network_key),
+        sealer=None if parts.sealer is None else parts.sealer(node_key, parts.rng),
+    )
 
 
 def make_session(parts: NodeParts, engine: DhtEngine, settings: NodeConfig) -> Session:

@@ -72,10 +72,12 @@ class StreamLink:
         config: StreamConfig | None = None,
         stats: LinkStats | None = None,
         clock: Callable[[], float] | None = None,
+        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         # The loop's clock may be virtual; uvloop's counts whole milliseconds, too coarse for a round trip.
         self._clock = clock or self.loop.time
+        self._random_bytes = random_bytes
         self.mux = StreamMux(initiator=initiated, config=config)
         self._channel = channel
         self._peer = peer
@@ -163,7 +165,7 @@ class StreamLink:
     async def ping(self) -> float:
         """Return the round trip over the link in seconds."""
         self._check_open()
-        token = os.urandom(8)
+        token = self._random_bytes(8)
         answered: asyncio.Future[None] = self.loop.create_future()
         self._pings[token] = answered
         started = self._clock()
