@@ -286,6 +286,10 @@ class Network:
             heappush(queue.heap, (now + delay + way, queue.next_number(), self._on_delivery, data, src, dst))
         return None
 
+    def hand_over_at(self, when: float, data: bytes, src: Address, dst: Address) -> None:
+        """Give a datagram to whoever listens at `dst` at the Unix time `when`, past all hops: for hops that copy."""
+        self.queue.schedule(when, self._hand_over, data, src, dst)
+
     def _deliver(self, data: bytes, src: Address, dst: Address) -> None:
         endpoint = self._endpoints.get(dst)
         if endpoint is None:
