@@ -334,9 +334,9 @@ class Network:
 
     def _hand_over(self, data: bytes, src: Address, dst: Address) -> None:
         endpoint = self._endpoints.get(dst)
-        host = self.host(dst[0])
         if endpoint is None:
-            return self._drop(host, "no-listener")
+            return self._drop(self.host(dst[0]), "no-listener")
+        host = endpoint.host
         if host.state == DOWN:
             return self._drop(host, "down")
         if host.state == FROZEN:
