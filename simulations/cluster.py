@@ -37,10 +37,14 @@ def public_address(index: int) -> Address:
     """Give node `index` an IPv4 address of its own, each in another /24 for the first 65,536.
 
     11.0.0.0/8 is global unicast space (so rules for private addresses do not apply) that nobody routes to in here.
+    The first 262,144 also differ in the bits of which BEP 42 makes ids: that mask leaves six bits of the number out
+    (0x030F3FFF), so the last byte says them again. Otherwise nodes would share id prefixes, and lie in clumps.
     """
     if not 0 <= index < 1 << 24:
         raise BadScenario(f"node {index} has no address: a cluster numbers at most {1 << 24} nodes")
-    return (f"11.{index >> 8 & 255}.{index & 255}.{1 + (index >> 16)}", PORT)
+    second, third = index >> 8 & 255, index & 255
+    masked_out = second >> 4 << 2 | third >> 6
+    return (f"11.{second}.{third}.{1 + ((index >> 16) + 4 * masked_out) % 254}", PORT)
 
 
 class Pending:

@@ -1,5 +1,8 @@
+from ipaddress import ip_address
+
 import pytest
 
+from dht.constants import BEP42_MASK_V4
 from simulations.cluster import public_address
 from simulations.errors import BadScenario, SimulationError, VirtualTimeout
 
@@ -141,3 +144,9 @@ def test_public_addresses_are_all_different_and_spread_over_subnets():
     addresses = [public_address(index) for index in range(70_000)]
     assert len(set(addresses)) == 70_000
     assert len({ip.rpartition(".")[0] for ip, _ in addresses[:65_536]}) == 65_536
+
+
+def test_public_addresses_differ_where_ids_come_from():
+    """Nodes whose addresses agree under BEP 42's mask would share eight prefixes, and ids would lie in clumps."""
+    masked = {int(ip_address(public_address(index)[0])) & BEP42_MASK_V4 for index in range(20_000)}
+    assert len(masked) == 20_000
