@@ -134,6 +134,7 @@ LAYERS: dict[str, float] = {
 """The layer of each file. `routing_buckets.py`, split off `routing.py`, has that one's layer without an entry."""
 
 FOLDER_LAYERS: dict[str, float] = {
+    "simulations/model/": 24,
     "simulations/scenarios/": 30,
     "node/protocols/": 7,
     "node/adapters/": 9,
@@ -141,6 +142,8 @@ FOLDER_LAYERS: dict[str, float] = {
 """The layer of every file of a folder in which files are many and alike."""
 
 SAME_LAYER: dict[str, tuple[str, ...]] = {
+    # One engine, whose files have an order of their own.
+    "simulations/model/": ("simulations/model/",),
     # Protocols are written against the ports.
     "node/protocols/": ("node/ports.py",),
     # A link and its streams know each other; the carriers below them are adapters too.
