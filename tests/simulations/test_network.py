@@ -2,7 +2,7 @@ import pytest
 
 from simulations.errors import BadScenario
 from simulations.faults import Blackhole
-from simulations.hops import Drop, Packet
+from simulations.hops import Drop, Local, Packet
 from simulations.latency import Constant, Uniform
 from simulations.network import RECEIVE_BUFFER, AddressInUse
 
@@ -200,6 +200,42 @@ def test_hops_rewrite_addresses_delay_and_filter(wire):
         (0.103, b.address, inside.address, b"in"),
     ]
     assert w.network.dropped == {"filtered": 1}
+
+
+class Beside:
+    """A hop that knows a shorter way."""
+
+    def forward(self, packet: Packet, now: float):
+        return Local(0.002)
+
+
+def test_a_hop_may_keep_a_packet_from_crossing_the_core(wire):
+    w = wire(latency=Constant(0.05), loss=1.0)
+    a, b = w.bind(A), w.bind(B)
+    a.host.uplink = (Late(0.001), Beside(), Translator.In(None))
+    with w.network.fault(lambda src, dst, size, now: Drop("rule")):
+        w.network.send(a, b.address, b"short cut")
+        w.queue.run()
+    assert w.got == [(0.003, a.address, b.address, b"short cut")]
+    b.host.downlink = (Beside(),)
+    w.network.send(a, b.address, b"?")
+    with pytest.raises(BadScenario, match="only an uplink hop can keep a packet local"):
+        w.queue.run()
+
+
+class Late:
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def forward(self, packet, now):
+        return self.seconds
+
+
+def test_carrier_addresses_are_given_once(wire):
+    network = wire().network
+    given = [network.carrier_ip() for _ in range(70_000)]
+    assert len(set(given)) == 70_000
+    assert (given[0], given[255], given[65_536]) == ("100.64.0.0", "100.64.0.255", "100.65.0.0")
 
 
 def test_a_loop_of_translators_ends(wire):
