@@ -106,7 +106,10 @@ LAYERS: dict[str, float] = {
     "simulations/lives.py": 27,
     "simulations/sampling.py": 27,
     "simulations/workload.py": 27,
+    # `link_channel.py` and `links.py`: what full nodes have in place of WebRTC.
+    "simulations/links.py": 25,
     "simulations/world.py": 28,
+    "simulations/shell.py": 28.5,
     "simulations/scenario.py": 29,
     # How scenarios are started: written down, played, many at once.
     "simulations/memory.py": 20,
