@@ -8,7 +8,7 @@ must not go back. Tests drive it by hand, the node on asyncio, the simulator on 
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from random import Random
 
@@ -65,7 +65,8 @@ class DhtEngine:
         self._own_id = node_id(self.own_key, "127.0.0.1")
         self.table = Table(self._own_id, config, now)
         self._store = Store(self._own_id, config)
-        self._events: deque[Event] = deque()
+        # Lists, though they are queues: they are short, and a deque takes 760 bytes.
+        self._events: list[Event] = []
         self.emit = self._events.append
         """Report to the application."""
         sealer = sealer if sealer is not None else Sealer(node_key, rng, network_key=network_key)
@@ -82,7 +83,7 @@ class DhtEngine:
         self._outlook = Outlook(self, config, rng, self._on_address, self._on_mode)
         self._dispatch = Dispatch(self, self._exchange, self._responder, self._inbox, self._maintenance, self._outlook)
         self._homes: list[tuple[HomeKeeper, float]] = []
-        self._waiting: deque[Operation] = deque()
+        self._waiting: list[Operation] = []
         self._restored: list[Contact] = []
         self._last_op = 0
 
@@ -187,7 +188,7 @@ class DhtEngine:
 
     def next_event(self) -> Event | None:
         """The next thing to report, or None."""
-        return self._events.popleft() if self._events else None
+        return self._events.pop(0) if self._events else None
 
     # Commands
 
@@ -345,7 +346,7 @@ class DhtEngine:
         for _ in range(len(self._waiting)):
             if self.requests.room < self.config.alpha:
                 return
-            self._waiting.popleft().advance(now)
+            self._waiting.pop(0).advance(now)
 
 
 def _check_place(place: bytes) -> None:

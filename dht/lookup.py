@@ -13,10 +13,9 @@ Rules of this file:
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from enum import IntEnum
-from operator import attrgetter
 from typing import Final
 
 from dht.contact import Contact
@@ -67,9 +66,6 @@ class Candidate:
         self.had_value = False
 
 
-_by_distance: Final = attrgetter("distance")
-
-
 class Lookup:
     """One path towards `target` (an id as an integer). Paths that share `claims` never ask the same node."""
 
@@ -90,6 +86,8 @@ class Lookup:
         self._started = now
         self._seen: dict[bytes, Candidate | None] = {own_key: None}
         self._sorted: list[Candidate] = []
+        self._distances: list[int] = []
+        """Of the candidates in `_sorted`, one by one: bare integers are found and kept in order without a call each."""
         self._in_flight = 0
         self._requests = 0
         self._replies = 0
@@ -135,12 +133,12 @@ class Lookup:
     def known_within(self, distance: int) -> int:
         """How many candidates nearer than `distance` are known for sure: from our own table, or by their answer. Whom
         others only name may not exist."""
-        near = self._sorted[: bisect_left(self._sorted, distance, key=_by_distance)]
+        near = self._sorted[: bisect_left(self._distances, distance)]
         return sum(c.referrer is None or c.state is _ANSWERED for c in near)
 
     def within(self, distance: int) -> list[Candidate]:
         """The candidates nearer than `distance`, nearest first."""
-        return self._sorted[: bisect_left(self._sorted, distance, key=_by_distance)]
+        return self._sorted[: bisect_left(self._distances, distance)]
 
     def named_within(self, distance: int) -> int:
         """How many candidates nearer than `distance` have been heard of and not been found dead."""
@@ -236,23 +234,25 @@ class Lookup:
         seen = self._seen
         # A public node that names private addresses would have us knock at machines of our own network.
         public = referrer is not None and not referrer.exempt
-        grown = False
+        target = self.target
+        distances = self._distances
         for contact in contacts:
             if contact.key in seen or (public and contact.exempt):
                 continue
-            candidate = Candidate(contact, contact.long_id ^ self.target, hops, referrer)
+            distance = contact.long_id ^ target
+            candidate = Candidate(contact, distance, hops, referrer)
             seen[contact.key] = candidate
-            self._sorted.append(candidate)
-            grown = True
-        if grown:
-            self._sorted.sort(key=_by_distance)
-            if len(self._sorted) > MAX_CANDIDATES:
-                self._trim()
+            at = bisect_right(distances, distance)
+            distances.insert(at, distance)
+            self._sorted.insert(at, candidate)
+        if len(distances) > MAX_CANDIDATES:
+            self._trim()
 
     def _trim(self) -> None:
         """Forget the farthest that were never asked."""
         kept = [c for c in self._sorted[MAX_CANDIDATES // 2 :] if c.state in _ASKED]
         self._sorted = self._sorted[: MAX_CANDIDATES // 2] + kept
+        self._distances = [c.distance for c in self._sorted]
 
 
 class DisjointLookup:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from math import inf
 from random import Random
@@ -51,7 +50,7 @@ class Outlook:
         self._next_round: float | None = None
         self.due = inf
         """When `tick` is to be called, Unix seconds."""
-        self._clocks: deque[float] = deque(maxlen=_CLOCK_SAMPLES)
+        self._clocks: list[float] = []
         self._clock_reported = False
         self._deciding = True
 
@@ -105,12 +104,16 @@ class Outlook:
         except DecodeError:
             self._context.count("observed_malformed")
             return
+        if observed == self.address:
+            observed = self.address  # one object for all the votes that say the same
         self.reachability.vote(pending.address, observed, now)
         address = self.reachability.public_address(now)
         if address != self.address and address is not None:
             self.address = address
             self._context.emit(AddressChanged(address))
             self._on_address(address, now)
+        if len(self._clocks) == _CLOCK_SAMPLES:
+            del self._clocks[0]
         self._clocks.append(message.time + 0.5 - (pending.sent + now) / 2)
         self._check_clock()
 

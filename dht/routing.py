@@ -44,11 +44,28 @@ class Bucket(KBucket):  # type: ignore[misc]  # the package is untyped
     def __init__(self, low: int, high: int, ksize: int, now: float) -> None:
         self.refreshed = now
         super().__init__(low, high, ksize, REPLACEMENTS)
+        # Plain dicts keep the order of insertion as well: half the memory, and a quarter of the time to walk over.
+        self.nodes = {}
+        self.replacement_nodes = {}
         self.low = low
         self.width = (high - low + 1).bit_length() - 1
 
     def touch_last_updated(self) -> None:
         """The package reads the clock here; `refreshed` is set by the table instead."""
+
+    def add_node(self, node: Contact) -> bool:
+        """Put in a contact, or move it to the end; false where there is no room, then it waits as a replacement."""
+        nodes, waiting = self.nodes, self.replacement_nodes
+        if node.id in nodes:
+            del nodes[node.id]
+        elif len(nodes) >= self.ksize:
+            waiting.pop(node.id, None)
+            waiting[node.id] = node
+            if len(waiting) > self.max_replacement_nodes:
+                del waiting[next(iter(waiting))]
+            return False
+        nodes[node.id] = node
+        return True
 
     def split(self) -> tuple[Bucket, Bucket]:
         """Return the two halves. Replacements stay replacements: the table decides which of them move up."""
