@@ -262,7 +262,8 @@ class Network:
             if isinstance(passed, Drop):
                 return self._drop(host, passed.reason)
             if isinstance(passed, Local):
-                self.queue.after(passed.seconds, self._arrive, packet, MOST_REWRITES)
+                queue = self.queue
+                queue.schedule(queue.now + passed.seconds, self._arrive, packet, MOST_REWRITES)
                 return None
             src, dst, delay = packet.src, packet.dst, passed
         queue = self.queue
@@ -304,8 +305,11 @@ class Network:
         endpoint.receive(data, src)
         return None
 
-    def _arrive(self, packet: Packet, rewrites_left: int) -> None:
-        """Take a packet in at a host that is not simply up, there and directly connected."""
+    def _arrive(self, packet: Packet, rewrites_left: int, _: None = None) -> None:
+        """Take a packet in at a host that is not simply up, there and directly connected.
+
+        The last argument fills the place of an event's third.
+        """
         while True:
             ip = packet.dst[0]
             host = self.hosts.get(ip)
@@ -322,14 +326,14 @@ class Network:
                 raise BadScenario(f"a downlink hop of {ip} gave {passed!r}: only an uplink hop can keep a packet local")
             if packet.dst[0] == ip:
                 if passed > 0:
-                    self.queue.after(passed, self._hand_over, packet.data, packet.src, packet.dst)
+                    self.hand_over_at(self.queue.now + passed, packet.data, packet.src, packet.dst)
                     return None
                 return self._hand_over(packet.data, packet.src, packet.dst)
             if rewrites_left == 0:
                 return self._drop(host, "too-many-rewrites")
             rewrites_left -= 1
             if passed > 0:
-                self.queue.after(passed, self._arrive, packet, rewrites_left)
+                self.queue.schedule(self.queue.now + passed, self._arrive, packet, rewrites_left)
                 return None
 
     def _hand_over(self, data: bytes, src: Address, dst: Address) -> None:
