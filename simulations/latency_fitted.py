@@ -57,7 +57,19 @@ class Settled(NamedTuple):
 class Fitted:
     """A fitted model with hosts in it: `delay` for the packet engine, `round_trips` for arrays of host numbers."""
 
-    __slots__ = ("_access", "_arcs", "_curve", "_factors", "_hosts", "_key", "_per_cell", "_slots", "fit", "offset")
+    __slots__ = (
+        "_access",
+        "_arcs",
+        "_arrays",
+        "_curve",
+        "_factors",
+        "_hosts",
+        "_key",
+        "_per_cell",
+        "_slots",
+        "fit",
+        "offset",
+    )
 
     def __init__(self, fit: Fit, streams: Streams) -> None:
         self.fit = fit
@@ -66,6 +78,7 @@ class Fitted:
         self.offset = rng.getrandbits(64)
         """What host numbers are counted from before they are hashed."""
         self._hosts: dict[str, Settled] = {}
+        self._arrays: Tables | None = None
         self._slots, self._arcs, self._access, self._factors, self._curve, self._per_cell = _tables(fit)
 
     def delay(self, src: Address, dst: Address, rng: Random) -> float:
@@ -107,7 +120,11 @@ class Fitted:
         """Give all that the model is, as arrays: what compiled code needs (`latency_kernel.pair_round_trip`)."""
         from simulations.latency_kernel import tables_of
 
-        return tables_of(self.offset, self._slots, self._arcs, self._access, self._factors, self._curve, self._per_cell)
+        if self._arrays is None:
+            self._arrays = tables_of(
+                self.offset, self._slots, self._arcs, self._access, self._factors, self._curve, self._per_cell
+            )
+        return self._arrays
 
     def _word(self, ip: str) -> int:
         return int.from_bytes(hashlib.blake2b(ip.encode(), key=self._key, digest_size=8).digest(), "big")
