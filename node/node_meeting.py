@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from dht.contact import Contact
 from dht.errors import LocalError
 from dht.identity import PublicKey
+from node.driver import Stopped
 from node.node_calls import CallEnd, Calls
 from node.node_events import EventLog, LinkFailed
 from node.node_links import MAX_LINKS, Links, path_text
@@ -183,6 +184,8 @@ class Meeting:
             )
             phases["total"] = self._driver.clock() - started
             return ConnectOutcome(False, failed.reason, failed.detail, phases=phases)
+        except Stopped:
+            return ConnectOutcome(False, Reason.STOPPING, "the node is stopping")
         phases["total"] = self._driver.clock() - started
         return _outcome(link, phases)
 
@@ -308,7 +311,7 @@ class Meeting:
         error = task.exception()
         if isinstance(error, LinkError):
             self._events.add(LinkFailed(self._driver.now(), peer, False, str(error.end)))
-        elif error is not None:
+        elif error is not None and not isinstance(error, Stopped):
             log.error("answering %s failed", peer.short, exc_info=error)
 
     async def _prepare(self, phases: dict[str, float]) -> None:
@@ -339,7 +342,7 @@ def _answer_of(ended: CallEnd) -> bytes:
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:
     """Of what failed at once, what is to be told: why the peer was not found, rather than anything else."""
-    failures = [error for error in group.exceptions if isinstance(error, _Failed)]
+    failures = [error for error in group.exceptions if isinstance(error, _Failed | Stopped)]
     return failures[0] if len(failures) == len(group.exceptions) else group
 
 

@@ -1,7 +1,7 @@
 """The message channel of a simulated link: reliable and ordered, over datagrams of the in-memory network.
 
 Decides what WebRTC's SCTP decides for a real link, in its simplest form: segments, selective acknowledgements, repeats,
-a congestion window, consent (RFC 7675), and when a silent path counts as dead. Every byte crosses the network's routers,
+a congestion window, consent (RFC 7675), and when a silent path counts as dead. Every byte crosses the network: routers,
 faults, losses and queues, so whatever cuts datagrams cuts links. Refuses to know streams, and how the path was found.
 """
 

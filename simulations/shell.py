@@ -7,7 +7,8 @@
 
 Each is a peer of its world: killed, restarted, cut off, put behind routers, sampled and counted like any other. Decides
 what a node is given in place of sockets, disk, clock, randomness and WebRTC, and what its disk holds while it is off.
-A killed node says nothing any more and its tasks end. Refuses to know what is asked of nodes.
+A killed node says nothing any more and its tasks end. A frozen one hears and says nothing until it wakes, but its
+timers run on, unlike a bare engine's. Refuses to know what is asked of nodes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import os
 import shutil
 import tempfile
 import weakref
@@ -280,6 +282,14 @@ class FullNodes:
         added = [FullNode(peer) for peer in peers]
         self.nodes += added
         return added
+
+    def file(self, name: str, size: int) -> Path:
+        """Make a file of random bytes for a node to send: the same in every run of one seed, its date included."""
+        path = self._folder / name
+        path.write_bytes(self.world.streams.stream(f"file/{name}").randbytes(size))
+        # A node tells the other end how old a file is, so that only the same file is continued.
+        os.utime(path, (self.world.started, self.world.started))
+        return path
 
     def make(self, peer: NodePeer) -> NodeHost:
         """Make and start the node for a peer's present life."""
