@@ -187,7 +187,7 @@ class _Playing:
 
     def gather(self) -> None:
         """Take what seeds under way have, within `GRACE`; a second Ctrl-C ends that, too."""
-        with suppress(KeyboardInterrupt, Exception):
+        with suppress(KeyboardInterrupt):
             self.place.ask_to_stop()
             for future in self.running:
                 future.cancel()
@@ -308,14 +308,11 @@ class Processes:
 
     def end(self) -> None:
         """End the processes, at once where a seed is still under way, and the board."""
-        left = self._board.read()
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-        for notice in left:
+        for notice in self._board.read():
             with suppress(OSError):
                 os.kill(notice.pid, signal.SIGTERM)
         if self._pool is not None:
-            self._pool.shutdown(wait=True)
+            self._pool.shutdown(wait=True, cancel_futures=True)
         self._board.remove()
 
 

@@ -38,6 +38,7 @@ class Cluster:
 
         self.address = address
         try:
+            _knock(address)
             # The client has no types of its own.
             connect: Any = Client
             self._client: Any = connect(address, timeout=CONNECT_WITHIN, set_as_default=False)
@@ -87,6 +88,21 @@ class Cluster:
                 raise Unplayable(f"worker {worker} cannot load Rookery: {type(code).__name__}: {code}")
             if code != ours:
                 raise Unplayable(mismatch(worker, code, ours))
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` unless somebody listens: a client that cannot connect would leave its thread behind."""
+    from distributed.comm.core import connect
+    from distributed.utils import LoopRunner
+
+    connection: Any = connect
+
+    async def knock() -> None:
+        comm = await connection(address, timeout=CONNECT_WITHIN)
+        await comm.close()
+
+    runner: Any = LoopRunner
+    runner().run_sync(knock)
 
 
 def code_here() -> dict[str, str]:

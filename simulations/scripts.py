@@ -20,6 +20,9 @@ from simulations.settings import RunSpec
 
 _SCRIPT: Final = re.compile(r"(?P<path>.+\.py)(?::(?P<name>[^:/\\]+))?")
 
+MODULE: Final = "rookery_script"
+"""The module that a script is: the same for all, so that one script's scenario may take the place of another's."""
+
 _loaded: dict[str, dict[str, Scenario]] = {}
 """What each script registered, by path and text: a worker loads a script once, not once a seed."""
 
@@ -99,14 +102,11 @@ def _parts(scenario: str) -> tuple[str, str | None]:
 
 def _execute(path: Path, text: str) -> dict[str, Scenario]:
     """Run a script as a module; give the scenarios that are new or changed since."""
-    # One module name for each file: loaded again after a change, it takes its own scenario's place.
-    name = f"rookery_script_{hashlib.blake2b(str(path).encode(), digest_size=8).hexdigest()}"
-    module = types.ModuleType(name)
+    module = types.ModuleType(MODULE)
     module.__file__ = str(path)
     before = scenarios()
-    there = sys.modules.get(name)
     # pydantic and dataclasses look their module up while a class is made.
-    sys.modules[name] = module
+    sys.modules[MODULE] = module
     folder = str(path.absolute().parent)
     if folder not in sys.path:
         # At the end: a script may import what lies beside it, but must not hide anybody else's modules.
@@ -114,8 +114,6 @@ def _execute(path: Path, text: str) -> dict[str, Scenario]:
     try:
         exec(compile(text, str(path), "exec"), module.__dict__)
     except Exception as error:
-        if there is not None:
-            sys.modules[name] = there
         raise BadScenario(f"{_place(path, error)}: {type(error).__name__}: {error}") from error
     return {one.name: one for one in scenarios().values() if before.get(one.name) is not one}
 
