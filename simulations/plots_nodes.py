@@ -28,7 +28,7 @@ def bytes_by_profile(run: Run) -> Figure:
     table = run.tables["nodes"]
     profiles = np.array(table.column("profile").to_pylist(), dtype=object)
     names = list(dict.fromkeys(profiles.tolist()))[:MOST_CLASSES]
-    figure, (axes,) = panels(1, wide=9.2, high=3.4)
+    figure, (axes,) = panels(1, wide=13.2, high=3.5)
     for side, column in enumerate(("bytes_sent", "bytes_received")):
         carried = table.column(column).to_numpy()
         boxes = []

@@ -153,7 +153,7 @@ def vertical_marks(axes: Axes, marks: Sequence[Mark], unit: float) -> None:
             axes.annotate(
                 shortened(mark.text, 34),
                 (at, 1),
-                (3, -3),
+                (5, -3),
                 xycoords=("data", "axes fraction"),
                 textcoords="offset points",
                 rotation=90,
@@ -200,4 +200,7 @@ def svg_text(figure: Figure, name: str) -> str:
     text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font: \1 inherit", text)
     text = re.sub(r'<svg width="[\d.]+pt" height="[\d.]+pt"', "<svg", text)
     text = re.sub(r"(\d\.\d{2})\d+", r"\1", text)
+    for at, tint in enumerate(PALETTE):
+        # The page has brighter ones on dark ground.
+        text = text.replace(tint.lower(), f"var(--c{at})")
     return text.replace(INK, "currentColor")

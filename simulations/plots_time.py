@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MOST_LINES: Final = 12
 """Lines of one quantity that are drawn; more cannot be told apart. UNSOURCED"""
 
-SIZE: Final = (9.2, 3.2)
+SIZE: Final = (13.2, 3.5)
 """Inches of one plot over time."""
 
 

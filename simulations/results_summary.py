@@ -5,6 +5,7 @@ Decides their order and how an interval looks. Refuses to know how figures are m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,15 +127,12 @@ def by_text(expectations: Sequence[Expectation]) -> list[tuple[str, int, list[fl
 
 def with_interval(interval: Interval, look: Callable[[float], str]) -> str:
     """For example `31 ms ± 2 ms`, or with both ends where they lie unevenly: `99.8 % (99.1 % … 99.9 %)`."""
-    text = look(interval.value)
     if not interval.known or interval.low == interval.high:
-        return text
+        return look(interval.value)
+    # Two digits of its width, and no more of the figure: more would claim to know it better than it is known.
+    digits = 1 - math.floor(math.log10(interval.high - interval.low))
+    value, low, high = (round(one, digits) for one in (interval.value, interval.low, interval.high))
     down, up = interval.value - interval.low, interval.high - interval.value
     if abs(down - up) <= 0.05 * max(down, up):
-        return f"{text} ± {look(_rounded(interval.half_width))}"
-    return f"{text} ({look(interval.low)} … {look(interval.high)})"
-
-
-def _rounded(width: float) -> float:
-    """Give two significant digits: more would claim to know the interval better than it is known."""
-    return float(f"{width:.2g}")
+        return f"{look(value)} ± {look(float(f'{interval.half_width:.2g}'))}"
+    return f"{look(value)} ({look(low)} … {look(high)})"
