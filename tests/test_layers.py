@@ -111,6 +111,14 @@ LAYERS: dict[str, float] = {
     "simulations/world.py": 28,
     "simulations/shell.py": 28.5,
     "simulations/scenario.py": 29,
+    "simulations/observations.py": 29,
+    "simulations/modelled.py": 29,
+    # Who and what a scenario adds to a world: attackers, strangers, processors, meters.
+    "simulations/seats.py": 23,
+    "simulations/cpu.py": 23,
+    "simulations/attackers.py": 28.5,
+    "simulations/strangers.py": 28.5,
+    "simulations/traffic.py": 28.5,
     # How scenarios are started: written down, played, many at once.
     "simulations/memory.py": 20,
     "simulations/written.py": 25,
