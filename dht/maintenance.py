@@ -18,7 +18,7 @@ from dht.operation import Context, Operation, QuietWalk
 from dht.publish import PutWalk
 from dht.records import Refusal
 from dht.requests import Pending
-from dht.routing import Offer
+from dht.routing import Offer, Table
 from dht.store import Store
 from dht.walks import GetWalk
 from dht.wire import FindNode, Message, Nodes
@@ -112,6 +112,9 @@ class Maintenance:
         self._next_tick = now + rng.uniform(0, TICK)
         self.due = self._next_tick
         """When `tick` is to be called, Unix seconds."""
+        self._heard_all_since = 0.0
+        """Every contact of `_heard_of` has answered since then."""
+        self._heard_of: tuple[Table, int, int] | None = None
         self.own_place = bytes(ID_BYTES)
 
     def tick(self, now: float) -> None:
@@ -206,7 +209,14 @@ class Maintenance:
             self.check(oldest, now)
 
     def _check_silent(self, now: float) -> None:
-        silent = self._context.requests.silent(self._context.table.by_key, now - self._config.liveness_interval)
+        table, requests = self._context.table, self._context.requests
+        before = now - self._config.liveness_interval
+        # Nobody can have become silent unseen: who comes in has just answered, but for those counted here.
+        state = (table, table.promoted, requests.forgotten)
+        if before <= self._heard_all_since and state == self._heard_of:
+            return
+        silent, self._heard_all_since = requests.silent(table.by_key, before)
+        self._heard_of = state
         for contact in silent[:CHECKS_A_TICK]:
             self.check(contact, now)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
+from math import inf
 from operator import itemgetter
 from random import Random
 from typing import Final, Protocol
@@ -139,6 +140,8 @@ class Requests:
         self._timers: list[tuple[float, int]] = []
         self._peers: dict[bytes, PeerState] = {}
         self.overall: Final = RoundTrip()
+        self.forgotten = 0
+        """Peers forgotten so far for want of room."""
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -152,16 +155,17 @@ class Requests:
         """What is known of a node, or None if it never answered."""
         return self._peers.get(key)
 
-    def silent(self, contacts: Mapping[bytes, Contact], before: float) -> list[Contact]:
-        """Those of `contacts` (by node key) that have not answered since `before`, longest silent first."""
+    def silent(self, contacts: Mapping[bytes, Contact], before: float) -> tuple[list[Contact], float]:
+        """Those of `contacts` (by node key) that have not answered since `before`, longest silent first; and when the
+        one longest silent of all last answered, 0 for who never did, infinity without any."""
         known = self._peers.get
-        found = [
-            (peer.seen if peer is not None else 0.0, contact)
-            for key, contact in contacts.items()
-            if (peer := known(key)) is None or peer.seen < before
-        ]
+        seen = [peer.seen if (peer := known(key)) is not None else 0.0 for key in contacts]
+        oldest = min(seen, default=inf)
+        if oldest >= before:
+            return [], oldest
+        found = [(at, contact) for at, contact in zip(seen, contacts.values(), strict=True) if at < before]
         found.sort(key=itemgetter(0))
-        return [contact for _, contact in found]
+        return [contact for _, contact in found], oldest
 
     def token_for(self, key: bytes, now: float) -> bytes:
         """The token a node gave us last, while it can still hold there; else no bytes."""
@@ -212,6 +216,7 @@ class Requests:
         peers[key] = peer
         if len(peers) > PEERS_KEPT:
             del peers[next(iter(peers))]
+            self.forgotten += 1
         rtt = now - pending.sent
         if not (pending.timed or (pending.slow and pending.resend)):
             # Karn's algorithm (RFC 6298 section 3): an answer to a datagram sent twice measures nothing.

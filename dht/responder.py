@@ -142,4 +142,6 @@ class Responder:
     def _nearest(self, table: Table, target: bytes, asking: Asking, count: int) -> list[Contact]:
         key = asking.key
         found = table.neighbours(int.from_bytes(target, "big"), count)
+        if table.get(key) is None:
+            return found
         return [contact for contact in found if contact.key != key]

@@ -92,6 +92,8 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
         self._by_key: dict[bytes, Contact] = {}
         self._prefixes: dict[bytes, int] = {}
         self.suspects: set[bytes] = set()
+        self.promoted = 0
+        """Replacements that moved up so far: the only ones to come in without having answered just now."""
         super().__init__(None, config.k, None)
 
     def __len__(self) -> int:
@@ -190,6 +192,7 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
                 bucket.nodes[replacement.id] = replacement
                 self._count(replacement, 1)
                 self._by_key[replacement.key] = replacement
+                self.promoted += 1
                 promoted = replacement
         return promoted
 
