@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulations.model.compiled import Array, inlined
+from simulations.model.compiled import inlined, zero
 from simulations.model.ids import BITS, first_from
-from simulations.model.tables import Found, Tables, cut, departed, distance_to
+from simulations.model.tables import Found, Tables, cut, departed, distance_to, sort_part
 
 REGION = 1024
 """Nodes of a region looked at: twice the halves in which fewer than 40 of uniform ids fall on one side never hold."""
@@ -29,7 +29,7 @@ def closest(tables: Tables, target: int, count: int, into: Found) -> int:
     ids = tables.ids
     low = high = first_from(ids, target)
     width = max(0, ids.shift - 1)
-    found = 0
+    found = zero()
     while found < count and width < BITS:
         width += 1
         prefix = target >> width
@@ -42,22 +42,7 @@ def closest(tables: Tables, target: int, count: int, into: Found) -> int:
                 into.node[found] = index
                 into.distance[found] = distance_to(ids, index, target)
                 found += 1
-        found = group + _sorted_part(into.node, into.distance, group, found, count - group)
+        found = group + cut(into.node, into.distance, group, found, count - group)
+        sort_part(into.node, into.distance, group, found)
         low, high = next_low, next_high
     return found
-
-
-@inlined
-def _sorted_part(index: Array, distance: Array, first: int, last: int, count: int) -> int:
-    kept = min(count, last - first)
-    cut(index, distance, first, last, kept)
-    for seat in range(first + 1, first + kept):
-        far, own = distance[seat], index[seat]
-        at = seat
-        while at > first and distance[at - 1] > far:
-            distance[at] = distance[at - 1]
-            index[at] = index[at - 1]
-            at -= 1
-        distance[at] = far
-        index[at] = own
-    return kept

@@ -39,6 +39,9 @@ def _digest() -> str:
     return state.hexdigest()
 
 
+_njit: Any = numba.njit
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+"""Divisions here have divisors that are never zero, and nobody calls from C: less to compile."""
 _settings: Any = numba.config
 """What Numba takes from the environment; its fields come into being at run time."""
 _CACHE = Path(_settings.CACHE_DIR or platformdirs.user_cache_dir("rookery")) / f"model-{_digest()}"
@@ -49,10 +52,10 @@ def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
     before = _settings.CACHE_DIR
     _settings.CACHE_DIR = str(_CACHE)
     try:
-        made = numba.njit(nogil=True, cache=True)(function)
+        made = _njit(cache=True, **_OPTIONS)(function)
     except (OSError, RuntimeError):
         # No folder can be written: it is compiled anew at each start.
-        made = numba.njit(nogil=True)(function)
+        made = _njit(**_OPTIONS)(function)
     finally:
         _settings.CACHE_DIR = before
     return cast("Callable[Parameters, Result]", made)
@@ -60,4 +63,10 @@ def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
 
 def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Compile `function` as a part of whoever calls it; it is never called from Python, so nothing of it is kept."""
-    return cast("Callable[Parameters, Result]", numba.njit(nogil=True)(function))
+    return cast("Callable[Parameters, Result]", _njit(no_cpython_wrapper=True, **_OPTIONS)(function))
+
+
+@inlined
+def zero() -> int:
+    """Give 0 as a number like any other: for a constant that is passed on, Numba would compile the callee once more."""
+    return np.int64(0)  # type: ignore[return-value]

@@ -11,11 +11,12 @@ from __future__ import annotations
 import numpy as np
 
 from simulations.model.adversaries import Adversaries, hostile
-from simulations.model.compiled import Array, compiled
+from simulations.model.compiled import Array, compiled, zero
 from simulations.model.draws import below, start
 from simulations.model.ids import id_at
-from simulations.model.tables import Tables, nearest, nobody_found
+from simulations.model.tables import Tables, nearest, nobody_found, sort_part
 
+_ANYWHERE = 1 << 62
 _MOST_ASKED = 256
 """Requests of one look-up: ten times what any takes."""
 
@@ -43,14 +44,13 @@ def walk_disjoint_paths(
         sent = 0
         done = False
         count[:] = 0
-        found = nearest(tables, origin, id_at(ids, origin), target, k, 1 << 62, 0, into)
-        order = np.argsort(into.distance[:found])
+        found = nearest(tables, origin, id_at(ids, origin), target, k, _ANYWHERE + zero(), zero(), into)
+        sort_part(into.node, into.distance, zero(), found)
         for rank in range(found):
             path = rank % paths
-            known[path, count[path]] = into.node[order[rank]]
-            far[path, count[path]] = into.distance[order[rank]]
+            known[path, count[path]], far[path, count[path]] = into.node[rank], into.distance[rank]
             count[path] += 1
-            done = done or into.node[order[rank]] == goal
+            done = done or into.node[rank] == goal
         alive = True
         while alive and not done and sent < _MOST_ASKED:
             alive = False
@@ -79,7 +79,7 @@ def walk_disjoint_paths(
                 if hostile(who, node):
                     count[path] = 0
                     continue
-                found = nearest(tables, node, id_at(ids, node), target, k, 1 << 62, 0, into)
+                found = nearest(tables, node, id_at(ids, node), target, k, _ANYWHERE + zero(), zero(), into)
                 # Only what leads nearer is of use to a path that keeps one request in flight.
                 count[path] = 0
                 for seat in range(found):

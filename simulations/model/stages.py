@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulations.model.compiled import Array, compiled
+from simulations.model.compiled import Array, compiled, zero
 from simulations.model.draws import below, bits, start, unit
 from simulations.model.ids import id_at
 from simulations.model.shortlist import bound_of, clear, empty, insert
@@ -40,10 +40,10 @@ def walk_in_rounds(
             origin = -1 - own
         target = id_at(ids, below(stream, ids.total)) if to_nodes else bits(stream)
         clear(listed)
-        asked = chosen = turn = depth = 0
+        asked = chosen = turn = depth = zero()
         node, place = origin, own
         while True:
-            for seat in range(nearest(tables, node, place, target, k, bound_of(listed), 0, into)):
+            for seat in range(nearest(tables, node, place, target, k, bound_of(listed), zero(), into)):
                 if into.node[seat] != origin:
                     insert(listed, into.node[seat], into.distance[seat], depth + 1)
             if turn == chosen:

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from simulations.model.compiled import Array, inlined
+from simulations.model.compiled import Array, inlined, zero
 from simulations.model.draws import below, hashed, hashed_unit, start
 from simulations.model.ids import BITS, Ids, bit_length, first_from, id_at
 
@@ -191,7 +191,7 @@ def nearest(tables: Tables, owner: int, own: int, target: int, count: int, bound
     width = BITS - shared
     first = low = first_from(ids, (own >> width) << width)
     last = high = first_from(ids, ((own >> width) + 1) << width)
-    found = away = 0
+    found = away = zero()
     need = count
     phase = _TOWARD
     while need:
@@ -236,7 +236,7 @@ def nearest(tables: Tables, owner: int, own: int, target: int, count: int, bound
             begin, size = (edge, first - edge) if upper else (last, edge - last)
             first, last = (edge, last) if upper else (first, edge)
         found, need = _gather(tables, owner, (bucket, begin, size, crowd), target, need, bound, found, into)
-        crowd = 0
+        crowd = zero()
     return found
 
 
@@ -261,6 +261,20 @@ def cut(out: Array, far: Array, first: int, last: int, count: int) -> int:
         far[at] = distance
         out[at] = index
     return count
+
+
+@inlined
+def sort_part(out: Array, far: Array, first: int, last: int) -> None:
+    """Sort places `first` to `last` by distance."""
+    for seat in range(first + 1, last):
+        distance, index = far[seat], out[seat]
+        at = seat
+        while at > first and far[at - 1] > distance:
+            far[at] = far[at - 1]
+            out[at] = out[at - 1]
+            at -= 1
+        far[at] = distance
+        out[at] = index
 
 
 @inlined

@@ -16,7 +16,7 @@ import numpy as np
 
 from simulations.model.adversaries import Adversaries, hostile, is_silent, misleading
 from simulations.model.closest import closest, empty_region
-from simulations.model.compiled import Array, compiled, inlined
+from simulations.model.compiled import Array, compiled, inlined, zero
 from simulations.model.draws import below, bits, hashed_unit, start, unit
 from simulations.model.ids import id_at
 from simulations.model.patience import Patience, waits
@@ -151,7 +151,7 @@ def _store(
     model: RoundTrips, rule: Patience, who: Adversaries, task: Task, own: int, peer: int, stream: Array
 ) -> float:
     """Seconds until a node that was asked to store has said so; very many if never. Sent twice if it is slow."""
-    slow, lost = waits(rule, model, own, peer, True)
+    slow, lost = waits(rule, model, own, peer, task.purpose == WRITE)
     best = _NEVER
     if is_silent(who) and hostile(who, peer):
         return best
@@ -237,7 +237,7 @@ def walk_in_time(
         target = bits(stream)
         holders = closest(tables, target, task.copies, region) if task.purpose != WRITE else 1
         clear(listed)
-        requests = failures = in_flight = had = opened = hops = 0
+        requests = failures = in_flight = had = opened = hops = zero()
         now = 0.0
         asked, place = origin, own
         while True:
