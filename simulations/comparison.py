@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from simulations.results_run import Run, about
 from simulations.results_tables import plain
 from simulations.statistics import Interval, fisher, holm, mann_whitney, over_seeds, same_percentile, welch
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 SIGNIFICANT: Final = 0.05
 """Chance below which a difference counts as one: the convention, as for 95 % intervals."""
@@ -136,6 +139,12 @@ class Comparison:
         }
         ready: dict[str, Any] = plain(content)
         return ready
+
+    def tables(self) -> list[Table]:
+        """For a terminal: settings that differ, then figures beneath the verdict."""
+        from simulations.comparison_tables import comparison_tables
+
+        return comparison_tables(self)
 
     def text(self) -> str:
         """Tables and notes as plain text."""

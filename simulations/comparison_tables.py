@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from simulations.results_summary import with_interval
@@ -47,38 +48,29 @@ def ordered(comparison: Comparison) -> list[Row]:
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """For a terminal: settings that differ, then figures."""
+    """For a terminal: settings that differ, then figures beneath the verdict."""
     tables = []
     if comparison.settings:
         table = Table("setting", "a", "b", box=None)
         for name, a, b in comparison.settings:
-            table.add_row(name, setting_text(a), setting_text(b))
+            table.add_row(escape(name), escape(setting_text(a)), escape(setting_text(b)))
         tables.append(table)
-    if comparison.rows:
-        table = Table("figure", box=None)
-        for heading in ("a", "b", "b − a", "chance"):
-            table.add_column(heading, justify="right")
-        table.add_column("verdict")
-        for row in ordered(comparison):
-            look = look_of(row)
-            verdict = row.verdict.upper() if row.verdict == "differs" else row.verdict
-            table.add_row(
-                row.name,
-                with_interval(row.a, look),
-                with_interval(row.b, look),
-                difference_text(row),
-                chance_text(row.corrected),
-                verdict,
-            )
-        tables.append(table)
+    table = Table("figure", box=None, title=comparison.verdict, title_justify="left")
+    for heading in ("a", "b", "b − a", "chance"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict", no_wrap=True)
+    for row in ordered(comparison):
+        look = look_of(row)
+        verdict = row.verdict.upper() if row.verdict == "differs" else row.verdict
+        cells = [with_interval(row.a, look), with_interval(row.b, look), difference_text(row)]
+        table.add_row(escape(row.name), *cells, chance_text(row.corrected), verdict)
+    tables.append(table)
     return tables
 
 
 def comparison_text(comparison: Comparison) -> str:
     """Verdict, tables and notes as plain text."""
-    parts = [comparison.verdict, as_text(*comparison_tables(comparison))]
-    parts += [f"Note: {note}" for note in comparison.notes]
-    return "\n".join(part for part in parts if part)
+    return "\n".join([as_text(*comparison_tables(comparison)), *(f"Note: {note}" for note in comparison.notes)])
 
 
 def setting_text(value: Any) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from simulations.metrics import Expectation
@@ -27,6 +28,10 @@ SHOWN: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("failures", "time-outs", number),
 )
 """Figures of operations that tables show: name, heading, and how its values look."""
+
+
+FACTORS: dict[str, float] = {"ms": 1000, "s": 1, "min": 1 / 60, "%": 100}
+"""By what a figure is multiplied to be said in a unit of `simulations.tables`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class Summary:
             for heading in ("count", *(heading for _, heading, _ in SHOWN)):
                 table.add_column(heading, justify="right")
             for row in self.operations:
-                cells = [row.phase, row.kind] if phased else [row.kind]
+                cells = [escape(row.phase), escape(row.kind)] if phased else [escape(row.kind)]
                 cells.append(number(round(row.figures["count"].value)))
                 table.add_row(*cells, *(with_interval(row.figures[what], look) for what, _, look in SHOWN))
             tables.append(table)
@@ -97,7 +102,7 @@ class Summary:
             table.add_column("value", justify="right")
             table.add_column("unit")
             for value in self.values:
-                table.add_row(value.metric, with_interval(value.interval, number), value.unit)
+                table.add_row(escape(value.metric), with_interval(value.interval, number), escape(value.unit))
             tables.append(table)
         if self.expectations:
             table = Table("expected", "verdict", box=None)
@@ -105,7 +110,7 @@ class Summary:
             for text, met, values in by_text(self.expectations):
                 low, high = number(min(values)), number(max(values))
                 verdict = "met" if met == len(values) else f"NOT MET by {len(values) - met} of {len(values)} seeds"
-                table.add_row(text, verdict, low if low == high else f"{low} … {high}")
+                table.add_row(escape(text), verdict, low if low == high else f"{low} … {high}")
             tables.append(table)
         return tables
 
@@ -126,13 +131,19 @@ def by_text(expectations: Sequence[Expectation]) -> list[tuple[str, int, list[fl
 
 
 def with_interval(interval: Interval, look: Callable[[float], str]) -> str:
-    """For example `31 ms ± 2 ms`, or with both ends where they lie unevenly: `99.8 % (99.1 % … 99.9 %)`."""
+    """For example `1.45 ± 0.12 s`, or with both ends where they lie unevenly: `99.8 (99.1 … 99.9) %`."""
+    text = look(interval.value)
     if not interval.known or interval.low == interval.high:
-        return look(interval.value)
+        return text
+    unit = text.rpartition(" ")[2] if " " in text else ""
+    factor = FACTORS.get(unit, 1.0)
     # Two digits of its width, and no more of the figure: more would claim to know it better than it is known.
-    digits = 1 - math.floor(math.log10(interval.high - interval.low))
-    value, low, high = (round(one, digits) for one in (interval.value, interval.low, interval.high))
+    digits = 1 - math.floor(math.log10((interval.high - interval.low) * factor))
+
+    def said(value: float) -> str:
+        return f"{round(value * factor, digits):,.{max(0, digits)}f}"
+
     down, up = interval.value - interval.low, interval.high - interval.value
-    if abs(down - up) <= 0.05 * max(down, up):
-        return f"{look(value)} ± {look(float(f'{interval.half_width:.2g}'))}"
-    return f"{look(value)} ({look(low)} … {look(high)})"
+    even = abs(down - up) <= 0.05 * max(down, up)
+    ends = f" ± {said(interval.half_width)}" if even else f" ({said(interval.low)} … {said(interval.high)})"
+    return f"{said(interval.value)}{ends}{f' {unit}' if unit else ''}"

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from rich.markup import escape
 from rich.table import Table
 
 from simulations.metrics import OPERATION_FIGURES
@@ -162,12 +163,12 @@ class Sweep:
         """Figures against what was varied, one row a point; without names, those that summaries show."""
         looks = {what: look for what, _, look in SHOWN}
         chosen = list(names) or [name for name in self.names() if "." not in name or name.rpartition(".")[2] in looks]
-        table = Table(*self.varied, box=None)
+        table = Table(*map(escape, self.varied), box=None)
         for name in chosen:
-            table.add_column(name, justify="right")
+            table.add_column(escape(name), justify="right")
         found = {name: {label(settings): interval for settings, interval in self.figures(name)} for name in chosen}
         for point, _ in self.runs:
-            cells = [str(point.settings.get(name, "")) for name in self.varied]
+            cells = [escape(str(point.settings.get(name, ""))) for name in self.varied]
             for name in chosen:
                 interval = found[name].get(label(point.settings), Interval(float("nan")))
                 cells.append(with_interval(interval, looks.get(name.rpartition(".")[2], number)))

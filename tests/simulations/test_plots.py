@@ -5,8 +5,10 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from simulations.errors import BadScenario
+from simulations.metrics import Table
 from simulations.plots import file_names, plots, save_plots, sweep_plots
 from simulations.plots_nodes import byte_text
 from simulations.plots_style import STYLE, svg_text, time_unit
@@ -19,6 +21,11 @@ from tests.simulations.made_results import SPEC, made_result, made_run
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return made_run(tmp_path_factory.mktemp("results") / "run")
+
+
+@pytest.fixture(scope="module")
+def drawn(run: Run) -> dict[str, Figure]:
+    return dict(plots(run))
 
 
 def test_every_plot_is_drawn_with_labels(run: Run) -> None:
@@ -34,8 +41,7 @@ def test_every_plot_is_drawn_with_labels(run: Run) -> None:
     assert dict(mpl.rcParams) == before
 
 
-def test_lines_show_what_was_recorded(run: Run) -> None:
-    drawn = dict(plots(run))
+def test_lines_show_what_was_recorded(drawn: dict[str, Figure]) -> None:
     latency = drawn["latency"].axes[0]
     assert [line.get_label() for line in latency.get_lines()] == ["before", "after"]
     shares = np.asarray(latency.get_lines()[0].get_ydata(), dtype=float)
@@ -60,9 +66,13 @@ def test_files_are_written_without_a_warning(run: Run, tmp_path: Path) -> None:
         save_plots(run, tmp_path, ["bmp"])
 
 
-def test_a_png_can_be_written(tmp_path: Path) -> None:
-    run = made_run(tmp_path / "run", [1], operations=1, nodes=1)
-    files = save_plots(run, tmp_path / "plots", ["png"])
+def test_a_png_of_a_single_operation_can_be_written(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", SPEC, [1])
+    result = made_result(1, operations=1, nodes=1)
+    result.tables["series"] = Table("series")
+    folder.add(result)
+    files = save_plots(folder.load(), tmp_path / "plots", ["png"])
+    assert [file.stem for file in files] == ["latency", "success", "hops", "bytes"]
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
 
 
@@ -70,7 +80,9 @@ def test_strange_names_are_shown_as_they_are(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", SPEC, [1])
     result = made_result(1, operations=10, nodes=5)
     result.tables["operations"].columns["kind"] = ["_$x^2$ <script>"] * 10
-    result.tables["series"].columns["label"] = ["_网络 $"] * len(result.tables["series"])
+    result.tables["series"] = Table("series")
+    for time in (0.0, 10.0):
+        result.tables["series"].add(time, "alive", "_网络 $", 3.0)
     folder.add(result)
     for name, figure in plots(folder.load()):
         text = svg_text(figure, name)
@@ -84,8 +96,8 @@ def test_nothing_recorded_draws_nothing(tmp_path: Path) -> None:
     assert list(plots(run)) == []
 
 
-def test_svg_for_pages_names_nothing_outside(run: Run) -> None:
-    text = svg_text(next(iter(plots(run)))[1], "latency")
+def test_svg_for_pages_names_nothing_outside(drawn: dict[str, Figure]) -> None:
+    text = svg_text(drawn["success"], "latency")
     assert text.startswith("<svg")
     assert "http" not in text
     assert "currentColor" in text
@@ -109,7 +121,9 @@ def test_sweeps_are_drawn_against_what_was_varied(tmp_path: Path) -> None:
     for point in sweep.points:
         folder = RunFolder.create(point.path, SPEC, [1, 2])
         for seed in (1, 2):
-            folder.add(made_result(seed, operations=40, nodes=5))
+            result = made_result(seed, operations=40, nodes=5)
+            result.tables["operations"].columns["kind"] = ["get"] * 40
+            folder.add(result)
     drawn = dict(sweep_plots(Sweep.open(tmp_path / "sweep"), ["get.p95", "get.success"]))
     axes = drawn["sweep-1"].axes[0]
     assert axes.get_xscale() == "log"
@@ -117,7 +131,7 @@ def test_sweeps_are_drawn_against_what_was_varied(tmp_path: Path) -> None:
     legend = axes.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["nat=none", "nat=mix"]
-    assert len(save_plots(sweep, tmp_path / "plots", ["svg"])) == 3
+    assert len(save_plots(sweep, tmp_path / "plots", ["svg"])) == 1
 
 
 def test_names_units_and_style() -> None:

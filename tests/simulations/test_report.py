@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from simulations.comparison import compare
+from simulations.metrics import Table
 from simulations.report import write_comparison, write_report, write_sweep_report
+from simulations.report_cards import verdict
 from simulations.report_map import LEAST_ALIKE, MOST_NODES, map_data
 from simulations.report_timeline import timeline_data
 from simulations.results import Run, RunFolder
@@ -72,8 +74,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return made_run(tmp_path_factory.mktemp("results") / "run")
 
 
-def test_a_report_holds_everything_and_nothing_from_outside(run: Run, tmp_path: Path) -> None:
-    file = write_report(run, tmp_path / "deep/report.html")
+@pytest.fixture(scope="module")
+def file(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(run, tmp_path_factory.mktemp("page") / "deep/report.html")
+
+
+def test_a_report_holds_everything_and_nothing_from_outside(run: Run, file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     page = Page(text)
     assert_takes_nothing_from_outside(text, page)
@@ -90,8 +96,8 @@ def test_a_report_holds_everything_and_nothing_from_outside(run: Run, tmp_path: 
     assert [item.name for item in file.parent.iterdir()] == ["report.html"]
 
 
-def test_the_map_and_the_time_line_have_their_data(run: Run, tmp_path: Path) -> None:
-    page = Page(write_report(run, tmp_path / "report.html").read_text(encoding="utf-8"))
+def test_the_map_and_the_time_line_have_their_data(run: Run, file: Path) -> None:
+    page = Page(file.read_text(encoding="utf-8"))
     nodes = json.loads(page.scripts["map-data"])
     assert (nodes["total"], nodes["shown"], nodes["world"]) == (300, 300, True)
     assert nodes["names"]["alive"] == ["alive", "off"]
@@ -145,7 +151,9 @@ def test_a_run_that_is_not_done_is_reported_as_such(tmp_path: Path) -> None:
     assert "Incomplete: 0 of 2 seeds are done" in empty.text
     assert timeline_data(folder.load()) is None or "timeline-data" in empty.scripts
     assert map_data(folder.load()) is None
-    folder.add(made_result(2, operations=30))
+    result = made_result(2, operations=30)
+    result.tables["series"] = Table("series")
+    folder.add(result)
     part = Page(write_report(folder.load(), tmp_path / "part.html").read_text(encoding="utf-8"))
     assert "1 of 2 seeds are missing: 1" in part.text
     assert "one seed only" in part.text
@@ -153,10 +161,9 @@ def test_a_run_that_is_not_done_is_reported_as_such(tmp_path: Path) -> None:
 
 def test_a_failed_expectation_is_seen_first(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run", operations=200, failing=0.2)
-    page = Page(write_report(run, tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert "1 of 2 expectations not met" in page.text
-    assert "met by 0 of 3 seeds" in page.text
-    assert any(attributes.get("class") == "verdict bad" for _, attributes in page.found)
+    told = verdict(run)
+    assert (told["state"], told["line"]) == ("bad", "1 of 2 expectations not met")
+    assert [row["how"] for row in told["rows"]] == ["met by 0 of 3 seeds", "met by every seed"]
 
 
 def test_many_nodes_are_sampled_and_rare_ones_kept(tmp_path: Path) -> None:
@@ -193,7 +200,9 @@ def test_a_sweep_has_a_page_of_its_own(tmp_path: Path) -> None:
     for point in sweep.points:
         folder = RunFolder.create(point.path, SPEC, [1, 2])
         for seed in (1, 2):
-            folder.add(made_result(seed, operations=20, nodes=5))
+            result = made_result(seed, operations=20, nodes=5)
+            result.tables["operations"].columns["kind"] = ["get"] * 20
+            folder.add(result)
     text = write_sweep_report(Sweep.open(sweep.path), tmp_path / "sweep.html").read_text(encoding="utf-8")
     page = Page(text)
     assert_takes_nothing_from_outside(text, page)

@@ -7,7 +7,7 @@ import pytest
 from simulations.errors import BadScenario
 from simulations.results_summary import with_interval
 from simulations.statistics import Interval
-from simulations.tables import seconds, share
+from simulations.tables import number, seconds, share
 from tests.simulations.made_results import made_run
 
 
@@ -67,7 +67,9 @@ def test_text_and_json(tmp_path: Path) -> None:
 
 
 def test_how_intervals_look() -> None:
-    assert with_interval(Interval(0.031, 0.029, 0.033, 3, "seeds"), seconds) == "31 ms ± 2 ms"
-    assert with_interval(Interval(0.998, 0.991, 0.999, 500, "operations"), share) == "99.8 % (99.1 % … 99.9 %)"
+    assert with_interval(Interval(0.031, 0.029, 0.033, 3, "seeds"), seconds) == "31.0 ± 2.0 ms"
+    assert with_interval(Interval(0.998, 0.991, 0.999, 500, "operations"), share) == "99.80 (99.10 … 99.90) %"
+    assert with_interval(Interval(1.4522, 1.33, 1.5744, 3, "seeds"), seconds) == "1.45 ± 0.12 s"
+    assert with_interval(Interval(1_145_678.0, 1_100_000.0, 1_191_356.0, 3, "seeds"), number) == "1,146,000 ± 46,000"
     assert with_interval(Interval(2.0), seconds) == "2 s"
     assert with_interval(Interval(math.nan), seconds) == "–"
