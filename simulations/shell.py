@@ -255,6 +255,12 @@ class FullNodes:
         self._folder = Path(tempfile.mkdtemp(prefix="rookery-world-"))
         self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._burials: set[asyncio.Task[None]] = set()
+        # What nodes report is their user's; that of hundreds would bury what the simulation says. Faults are shown.
+        node_log = logging.getLogger("rookery.node")
+        if not node_log.hasHandlers():
+            faults = logging.StreamHandler()
+            faults.setLevel(logging.ERROR)
+            node_log.addHandler(faults)
 
     def add(
         self, count: int, profile: str | Profile = "server", *, group: str = "", spread: float | None = None
