@@ -26,23 +26,32 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that `r
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="Folder of a run.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write an HTML page of it, too.")] = None,
     json: Json = False,
 ) -> None:
     """Lay two runs side by side, and say what differs beyond noise."""
     with ends(as_json=json):
         from node import cli_render as render
         from simulations.comparison import compare as compared
+        from simulations.comparison_tables import comparison_tables
         from simulations.results import RunFolder
 
         found = compared(RunFolder.open(first).load(), RunFolder.open(second).load())
+        if out is not None:
+            from simulations.report import write_comparison
+
+            write_comparison(found, out)
         if json:
-            render.emit(found.to_json())
+            render.emit({**found.to_json(), "report": str(out) if out is not None else None})
             return
         screen = render.screen()
-        for table in found.tables():
+        screen.print(found.verdict, markup=False)
+        for table in comparison_tables(found):
             screen.print(table)
         for note in found.notes:
             screen.print(f"Note: {note}", markup=False)
+        if out is not None:
+            screen.print(f"Report: {out}", markup=False)
 
 
 def report(
@@ -56,19 +65,26 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
     json: Json = False,
 ) -> None:
-    """Make one self-contained HTML page of a run."""
+    """Make one self-contained HTML page of a run or a sweep."""
     with ends(as_json=json):
         from node import cli_render as render
-        from simulations.report import write_report
+        from simulations.report import write_report, write_sweep_report
         from simulations.results import RunFolder
+        from simulations.results_sweep import Sweep
 
-        result = RunFolder.open(folder).load()
-        written = write_report(result, out or folder / "report.html")
+        file = out or folder / "report.html"
+        what: Run | Sweep
+        if (folder / "sweep.json").is_file():
+            what = Sweep.open(folder)
+            written = write_sweep_report(what, file)
+        else:
+            what = RunFolder.open(folder).load()
+            written = write_report(what, file)
         pictures: list[Path] = []
         if plots is not None:
             from simulations.plots import save_plots
 
-            pictures = save_plots(result, plots)
+            pictures = save_plots(what, plots)
         if open_:
             typer.launch(written.absolute().as_uri())
         if json:

@@ -26,6 +26,7 @@ from pydantic import ValidationError
 from simulations.errors import BadScenario
 from simulations.memory import peak_memory, reset_peak, resident_memory
 from simulations.metrics import Metrics, SeedResult, Unmet
+from simulations.randomness import Streams
 from simulations.scenario import ModelRun, Scenario
 from simulations.scripts import scenario_of
 from simulations.settings import Parameters, RunSpec, WorldSettings
@@ -108,12 +109,29 @@ def check_spec(spec: RunSpec, script: str | None = None) -> None:
 def checked(scenario: Scenario, spec: RunSpec) -> tuple[WorldSettings, Parameters]:
     """World and parameters of a run. Raises `BadScenario` with the first key that is not allowed, and why."""
     try:
-        return scenario.settings_for(spec)
+        settings, parameters = scenario.settings_for(spec)
     except ValidationError as error:
         of_world = error.title == WorldSettings.__name__
         model, given = (WorldSettings, spec.world) if of_world else (scenario.parameters, spec.parameters)
         told = faults_of(error, model, given)
         raise BadScenario("; ".join(f"{scenario.name}: {'world.' if of_world else ''}{one}" for one in told)) from None
+    for key, said in bad_names(settings).items():
+        raise BadScenario(f"{scenario.name}: world.{key} = {getattr(settings, key)!r}: {said}")
+    return settings, parameters
+
+
+def bad_names(settings: WorldSettings) -> dict[str, str]:
+    """Settings of the world that name models which there are not, and what there is: looked up before anything runs."""
+    from simulations.conditions import nat_shares
+    from simulations.latency_models import named as latency_named
+
+    found = {}
+    for key, look in (("latency", lambda text: latency_named(text, Streams(0))), ("nat", nat_shares)):
+        try:
+            look(getattr(settings, key))
+        except BadScenario as error:
+            found[key] = str(error)
+    return found
 
 
 class _Play:

@@ -32,6 +32,7 @@ from typing import Any, Final
 from pydantic import Field, ValidationError, field_validator
 
 from simulations.errors import BadScenario
+from simulations.running import bad_names
 from simulations.scenario import Scenario, named
 from simulations.scripts import absolute, is_script, load_script
 from simulations.settings import Engine, Expected, RunSpec, Settings, WorldSettings
@@ -188,9 +189,12 @@ def _spec(written: _Written, scenario: Scenario, path: Path) -> RunSpec:
 
 def _check_world_and_parameters(written: _Written, scenario: Scenario, faults: Faults) -> None:
     try:
-        WorldSettings(**{**scenario.world, **written.world})
+        settings = WorldSettings(**{**scenario.world, **written.world})
     except ValidationError as error:
         faults.add_all(error, WorldSettings, ("world",))
+    else:
+        for key, said in bad_names(settings).items():
+            faults.add(("world", key), said)
     if scenario.name != STORY:
         try:
             scenario.parameters(**written.parameters)

@@ -126,7 +126,7 @@ LAYERS: dict[str, float] = {
     "simulations/scripts.py": 31,
     "simulations/specfile_lines.py": 31,
     "simulations/specfile_faults.py": 31.5,
-    "simulations/specfile.py": 32,
+    "simulations/specfile.py": 33,
     "simulations/running.py": 32,
     "simulations/board.py": 33,
     "simulations/executors.py": 34,

@@ -81,6 +81,8 @@ def test_a_script_beside_the_file(tmp_path: Path) -> None:
 # What is replaced in the story, by what, and what must be said of it.
 WRONG = [
     ("loss = 0.01", "loss = 2", "net.toml:5: world.loss = 2: should be less than or equal to 1"),
+    ("loss = 0.01", 'latency = "moon"', 'net.toml:5: world.latency = "moon": '),
+    ("loss = 0.01", 'nat = "moon"', 'net.toml:5: world.nat = "moon": '),
     ("loss = 0.01", 'loss = "x"', 'net.toml:5: world.loss = "x": should be a valid number'),
     ("loss = 0.01", "lose = 1", "net.toml:5: world.lose = 1: there is no such key: did you mean loss?"),
     ("loss = 0.01", 'seal = "wax"', "net.toml:5: world.seal = \"wax\": allowed are 'real' or 'cheap'"),
