@@ -55,6 +55,9 @@ PLOT_TITLES: Final = {
 }
 """Headings of plots that have several panels; the others have that of their one panel."""
 
+BOTH: Final = "Operations done within a time: a solid, b dashed"
+AGAINST: Final = "Means over seeds, with 95 % intervals"
+
 
 def write_report(run: Run, path: Path | str) -> Path:
     """Write the report of a run, also of one that is not done. Gives the file."""
@@ -107,7 +110,7 @@ def write_comparison(comparison: Comparison, path: Path | str) -> Path:
         heads=[header(comparison.a), header(comparison.b)],
         settings=[(name, setting_text(a), setting_text(b)) for name, a, b in comparison.settings],
         rows=rows,
-        plots=[_plot(name, figure) for name, figure in latency_of_both(comparison.a, comparison.b)],
+        plots=[_plot(*one, BOTH) for one in latency_of_both(comparison.a, comparison.b)],
         scripts=_scripts(),
     )
 
@@ -127,7 +130,7 @@ def write_sweep_report(sweep: Sweep, path: Path | str) -> Path:
         notes=sweep.notes,
         headings=[str(column.header) for column in table.columns],
         cells=[list(row) for row in zip(*columns, strict=True)],
-        plots=[_plot(name, figure) for name, figure in sweep_plots(sweep)],
+        plots=[_plot(*one, AGAINST) for one in sweep_plots(sweep)],
         scripts=_scripts(),
     )
 
@@ -153,17 +156,15 @@ def _write(path: Path | str, template: str, **context: Any) -> Path:
     return path
 
 
-def _plot(name: str, figure: Figure) -> dict[str, Any]:
+def _plot(name: str, figure: Figure, title: str = "") -> dict[str, Any]:
     shown = [axes for axes in figure.axes if axes.get_visible()]
-    what = "; ".join(
-        f"{axes.get_title(loc='left')}: {axes.get_ylabel()} by {axes.get_xlabel() or 'class'}" for axes in shown
-    )
-    title = PLOT_TITLES.get(name, "")
-    if len(shown) == 1 or not title:
-        title = shown[0].get_title(loc="left")
+    said = [(axes.get_title(loc="left"), axes.get_ylabel(), axes.get_xlabel() or "class") for axes in shown]
+    what = "; ".join(f"{panel}: {up} by {along}" for panel, up, along in said)
+    title = title or PLOT_TITLES.get(name, "")
     if len(shown) == 1:
         # It stands above the plot, as text of the page.
-        shown[0].set_title("")
+        title = said[0][0]
+        shown[0].set_title("", loc="left")
     return {"name": name, "title": title, "what": what, "svg": Markup(svg_text(figure, _word(name)))}
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from simulations.results_summary import SHOWN, by_text, with_interval
+from simulations.results_summary import SHOWN, by_text, in_parts, with_interval
 from simulations.statistics import Interval
 from simulations.tables import number, seconds, share
 
@@ -115,21 +116,26 @@ def verdict(run: Run) -> dict[str, Any]:
     return {"state": state, "line": line, "rows": rows}
 
 
-def summary_rows(run: Run) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of the table of operations."""
+def summary_rows(run: Run) -> tuple[list[str], list[list[str | tuple[str, str]]]]:
+    """Headings and cells of the table of operations; figures with the interval that stands beneath them."""
     rows = run.summary().operations
     phased = any(row.phase for row in rows)
     headings = [*(["phase"] if phased else []), "operation", "count", *(heading for _, heading, _ in SHOWN)]
-    cells = [
+    cells: list[list[str | tuple[str, str]]] = [
         [
             *([row.phase] if phased else []),
             row.kind,
             number(round(row.figures["count"].value)),
-            *(with_interval(row.figures[what], look) for what, _, look in SHOWN),
+            *(_cell(row.figures[what], look) for what, _, look in SHOWN),
         ]
         for row in rows
     ]
     return headings, cells
+
+
+def _cell(interval: Interval, look: Callable[[float], str]) -> tuple[str, str]:
+    value, ends, unit = in_parts(interval, look)
+    return f"{value} {unit}".strip(), ends
 
 
 def reasons(run: Run) -> list[tuple[str, str, int]]:

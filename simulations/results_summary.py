@@ -132,18 +132,30 @@ def by_text(expectations: Sequence[Expectation]) -> list[tuple[str, int, list[fl
 
 def with_interval(interval: Interval, look: Callable[[float], str]) -> str:
     """For example `1.45 ± 0.12 s`, or with both ends where they lie unevenly: `99.8 (99.1 … 99.9) %`."""
-    text = look(interval.value)
+    value, ends, unit = in_parts(interval, look)
+    if ends:
+        ends = f" {ends}" if ends.startswith("±") else f" ({ends})"
+    return f"{value}{ends}{f' {unit}' if unit else ''}"
+
+
+def in_parts(interval: Interval, look: Callable[[float], str]) -> tuple[str, str, str]:
+    """The figure, its interval (`± 0.12` or `99.1 … 99.9`; empty without one) and the unit of both."""
+    value, _, unit = look(interval.value).rpartition(" ")
+    if not value:
+        value, unit = unit, ""
     if not interval.known or interval.low == interval.high:
-        return text
-    unit = text.rpartition(" ")[2] if " " in text else ""
+        return value, "", unit
     factor = FACTORS.get(unit, 1.0)
     # Two digits of its width, and no more of the figure: more would claim to know it better than it is known.
     digits = 1 - math.floor(math.log10((interval.high - interval.low) * factor))
 
-    def said(value: float) -> str:
-        return f"{round(value * factor, digits):,.{max(0, digits)}f}"
+    def said(one: float) -> str:
+        return f"{round(one * factor, digits):,.{max(0, digits)}f}"
 
     down, up = interval.value - interval.low, interval.high - interval.value
     even = abs(down - up) <= 0.05 * max(down, up)
-    ends = f" ± {said(interval.half_width)}" if even else f" ({said(interval.low)} … {said(interval.high)})"
-    return f"{said(interval.value)}{ends}{f' {unit}' if unit else ''}"
+    return (
+        said(interval.value),
+        f"± {said(interval.half_width)}" if even else f"{said(interval.low)} … {said(interval.high)}",
+        unit,
+    )
