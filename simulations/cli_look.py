@@ -5,7 +5,8 @@ Decides options, words and exit codes: `replay` ends with 1 when the run was not
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -19,6 +20,8 @@ from simulations.errors import BadScenario
 if TYPE_CHECKING:
     from simulations.replay import Replay
     from simulations.results import Run, RunFolder
+    from simulations.results_sweep import Sweep
+    from simulations.running import Progress, Report
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that `run` or `sweep` made.")]
 
@@ -157,7 +160,10 @@ def _once(
             elif chosen and not as_json:
                 print(line)
 
-        again = played(kept.spec, seed, recorded, script=script, until=until, events=events, write=write)
+        report = stack.enter_context(_watched(seed, quiet=as_json))
+        again = played(
+            kept.spec, seed, recorded, script=script, until=until, events=events, write=write, progress=report
+        )
     if again.result.stopped.startswith("interrupted"):
         raise KeyboardInterrupt
     verdict = _verdict(again, kept, result, seed)
@@ -167,6 +173,22 @@ def _once(
         _show(again, seed, verdict, shown=chosen and log is None, log=log)
     if again.same is False:
         raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _watched(seed: int, *, quiet: bool) -> Iterator[Report]:
+    """Show how far the one seed is that is played in the block."""
+    from simulations.board import Notice
+    from simulations.progress import watch
+
+    notices: list[Notice] = []
+    with watch(1, lambda: list(notices), str, quiet=quiet) as shown:
+
+        def report(progress: Progress) -> None:
+            notices[:] = [Notice(f"seed {seed}", 0, progress)]
+            shown.look()
+
+        yield report
 
 
 def _verdict(again: Replay, kept: RunFolder, result: Run, seed: int) -> str:
@@ -229,7 +251,8 @@ def _twice(kept: RunFolder, seed: int, script: str | None, *, as_json: bool) -> 
     from node import cli_render as render
     from simulations.replay import same_results, twice
 
-    divergence, results = twice(kept.spec, seed, script=script)
+    with _watched(seed, quiet=as_json) as report:
+        divergence, results = twice(kept.spec, seed, script=script, progress=report)
     same = divergence is None and same_results(results)
     if as_json:
         told = None if divergence is None else str(divergence)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from node.cli_exit import FAILED, INTERRUPTED
+from node.cli_exit import FAILED, INTERRUPTED, debugging
 from node.cli_options import Json
 from simulations.cli_ends import ends
 from simulations.cli_spec import Asked, asked, command_line, complete_names
@@ -271,6 +271,9 @@ def _show_run(result: Run, folder: Path, report: Path | None, *, as_json: bool) 
         screen.print(table)
     for note in summary.run["notes"]:
         screen.print(f"Note: {note}", markup=False)
+    if debugging():
+        for seed in result.errors:
+            screen.print(str(result.facts[seed].get("traceback", "")), markup=False, style="dim")
     failing = [seed for seed in result.seeds if seed in result.errors] or [
         one.seed for one in result.expectations if not one.met
     ]
@@ -295,13 +298,24 @@ def _show_sweep(whole: Sweep, as_json: bool) -> None:
         render.emit({"folder": str(whole.path), **whole.to_json()})
         return
     screen = render.screen()
-    if any(run.seeds for _, run in whole.runs):
-        screen.print(whole.table())
+    for names in _by_kind(whole):
+        screen.print(whole.table(names))
     for note in whole.notes:
         screen.print(f"Note: {note}", markup=False)
     if any(run.missing or run.stopped for _, run in whole.runs):
         screen.print(f"Go on:  rookery simulate sweep --resume {whole.path}", markup=False)
     screen.print(f"{len(whole.points)} points of {whole.title} in {whole.path}", markup=False)
+
+
+def _by_kind(whole: Sweep) -> list[list[str]]:
+    """Figures that share a table: those of one kind of operation, then all values of a whole run."""
+    from simulations.results_summary import SHOWN
+
+    kinds = dict.fromkeys(kind for _, run in whole.runs for kind in run.operations.kinds)
+    there = whole.names()
+    groups = [[name for what, _, _ in SHOWN if (name := f"{kind}.{what}") in there] for kind in kinds]
+    groups.append(list(dict.fromkeys(metric for _, run in whole.runs for metric in run.values)))
+    return [group for group in groups if group]
 
 
 def _leave(interrupted: bool, ok: bool) -> None:

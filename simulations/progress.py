@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+LEAST_SHARE: Final = 0.01
+"""Part of the work that must be done before what is left is guessed: the start, when all nodes join, is slow.
+UNSOURCED"""
+
 LINE_EVERY: Final = 10.0
 """Seconds between lines where there is no terminal: a log is read later. UNSOURCED"""
 
@@ -58,7 +62,7 @@ class Watch:
         """Seconds that all of it will take from now on, if it goes on as so far; None while nobody can know."""
         under_way = sum(_share(notice.progress) for notice in notices)
         finished = (self.done + under_way) / self.total if self.total else 1.0
-        if finished <= 0:
+        if finished < LEAST_SHARE:
             return None
         return (time.monotonic() - self.began) * (1 - finished) / finished
 
@@ -82,7 +86,7 @@ class Watch:
         else:
             parts.append(f"{number(now.done)} of {number(now.planned)} computed")
         parts.append(f"{now.memory / 1e6:,.0f} MB")
-        if 0 < _share(now) < 1:
+        if LEAST_SHARE <= _share(now) < 1:
             parts.append(f"{_time(now.wall * (1 - _share(now)) / _share(now))} left")
         return ", ".join(parts)
 

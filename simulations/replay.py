@@ -136,12 +136,14 @@ def replay(
     return Replay(result, recorded_hash, whole, deque() if trace.log is None else trace.log.lines)
 
 
-def twice(spec: RunSpec, seed: int, *, script: str | None = None) -> tuple[Divergence | None, list[SeedResult]]:
+def twice(
+    spec: RunSpec, seed: int, *, script: str | None = None, progress: Report | None = None
+) -> tuple[Divergence | None, list[SeedResult]]:
     """Play a seed twice and find the first delivery that differs. All deliveries are kept, some 400 bytes each."""
     traces, results = [], []
     for _ in range(2):
         trace = Trace(keep_all=True)
-        results.append(run_seed(spec, seed, script=script, trace=trace))
+        results.append(run_seed(spec, seed, script=script, trace=trace, progress=progress))
         traces.append(trace)
     return first_divergence(*traces), results
 

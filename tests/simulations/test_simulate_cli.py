@@ -280,22 +280,48 @@ def test_a_report_and_its_plots(simulate: Any) -> None:
     assert document["plots"]
 
 
-def test_ctrl_c_keeps_what_there_is_and_says_how_to_go_on(tmp_path: Path) -> None:
-    quick_script(tmp_path)
-    Path(tmp_path / "began").mkdir()
+def started(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """The command in a process of its own, in a folder that holds quick.py."""
+    quick_script(folder)
     code = (
-        "import typer, tests.simulations.test_simulate_cli as t;"
-        "typer.main.get_command(t.root).main(['simulate', 'run', 'quick.py', '--set', 'slow=60', '--seeds', '2',"
-        " '--jobs', '1', '--out', 'r', '--set', 'began=began'])"
+        "import sys, typer, tests.simulations.test_simulate_cli as t;"
+        "typer.main.get_command(t.root).main(['simulate', *sys.argv[1:]])"
     )
-    command = [sys.executable, "-c", code]
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+def waited(files: Path, pattern: str, count: int) -> list[Path]:
+    """Wait for files to be there."""
     deadline = time.monotonic() + 60
-    while not list((tmp_path / "began").iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    while len(found := list(files.glob(pattern))) < count and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(found) >= count
+    return found
+
+
+def test_killed_it_has_lost_only_what_was_under_way(tmp_path: Path, simulate: Any) -> None:
+    process = started(tmp_path, "run", "quick.py", "--set", "slow=0.3", "--seeds", "6", "--jobs", "1", "--out", "r")
+    waited(tmp_path, "r/seeds/*.json", 2)
+    process.kill()
+    process.communicate()
+    folder = RunFolder.open("r")
+    kept = {seed: Path(f"r/seeds/{seed}.json").stat().st_mtime_ns for seed in folder.finished()}
+    assert 2 <= len(kept) < 6
+    assert simulate("run", "--resume", "r", "--jobs", "1").code == 0
+    assert RunFolder.open("r").missing() == []
+    # What there was is not played again.
+    assert {seed: Path(f"r/seeds/{seed}.json").stat().st_mtime_ns for seed in kept} == kept
+
+
+def test_ctrl_c_keeps_what_there_is_and_says_how_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "began").mkdir()
+    settings = ("--set", "slow=60", "--set", "began=began")
+    process = started(tmp_path, "run", "quick.py", *settings, "--seeds", "2", "--jobs", "1", "--out", "r")
+    waited(tmp_path / "began", "*", 1)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
