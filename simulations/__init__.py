@@ -16,18 +16,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from simulations.profiles import Profile
-    from simulations.scenario import scenario
     from simulations.settings import Parameters
     from simulations.world import World, run
 
-__all__ = ["Parameters", "Profile", "World", "run", "scenario"]
+__all__ = ["Parameters", "Profile", "World", "run"]
 
 _HOMES: Final = {
     "Parameters": "simulations.settings",
     "Profile": "simulations.profiles",
     "World": "simulations.world",
     "run": "simulations.world",
-    "scenario": "simulations.scenario",
 }
 """Where each name lives. Loaded at first use: whoever needs one part shall not wait for all."""
 

@@ -22,7 +22,7 @@ COMMANDS = sorted({line.split("#")[0].strip() for line in re.findall(r"^rookery 
 def test_command_exists_with_these_options(command: str) -> None:
     words = shlex.split(command)[1:]
     name = [word for word in words if word.islower() and not word.startswith("-") and "." not in word]
-    depth = 2 if name[0] == "bootstrap" else 1
+    depth = 2 if name[0] in ("bootstrap", "simulate") else 1
     shown = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(app, [*words[:depth], "--help"])
     assert shown.exit_code == 0, shown.output
     for option in (word for word in words if word.startswith("--")):
