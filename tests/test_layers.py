@@ -116,6 +116,7 @@ LAYERS: dict[str, float] = {
     # Who and what a scenario adds to a world: attackers, strangers, processors, meters.
     "simulations/seats.py": 23,
     "simulations/cpu.py": 23,
+    "simulations/punching.py": 23,
     "simulations/attackers.py": 28.5,
     "simulations/strangers.py": 28.5,
     "simulations/traffic.py": 28.5,
