@@ -9,6 +9,7 @@ know what happens inside a look-up.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -246,9 +247,7 @@ class ModelWorld:
         if crowd < 0 or crowd > 8 * self.k:
             raise BadScenario(f"crowd = {crowd!r} Sybil ids next to a key: expected 0 to {8 * self.k}")
         out = unfilled(count)
-        lost = 1 - (1 - self.loss) ** 2 * (1 - self.dead)
-        # Half as many again as answer once the lost are taken off, and room for those that jump the queue.
-        room = int(1.5 * self.k / (1 - min(lost, 0.9))) + self.k
+        room = _room(self.k, 1 - (1 - self.loss) ** 2 * (1 - self._tables.ghosts))
         key = seed_of(self.seed, label)
         task = Task(purpose, self.alpha, self.loss, self.clients, quorum, copies, room, holding, key)
         who = self._adversaries._replace(crowd=crowd)
@@ -266,3 +265,10 @@ class ModelWorld:
 
         in_chunks(count, work, threads=self.threads, progress=progress)
         return out
+
+
+def _room(k: int, lost: float) -> int:
+    """Candidates to keep so that `k` answer though a share of `lost` does not: three standard deviations (of a negative
+    binomial) beyond the mean, and a fifth of k for those that are slow. What is kept beyond costs time only."""
+    lost = min(lost, 0.95)
+    return math.ceil((k + 3 * math.sqrt(k * lost)) / (1 - lost) + k / 5)
