@@ -165,6 +165,15 @@ def vertical_marks(axes: Axes, marks: Sequence[Mark], unit: float) -> None:
             last = at
 
 
+def _settled(figure: Figure) -> Figure:
+    """Lay the figure out once and for all: saving would draw it twice for that."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    return figure
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
@@ -177,7 +186,7 @@ def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG or SVG, by the path's ending."""
     with mpl.rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": path.stem}), _quiet():
         dated: dict[str, Any] = {"metadata": {"Date": None}} if path.suffix == ".svg" else {"dpi": 150}
-        figure.savefig(path, facecolor="white", **dated)
+        _settled(figure).savefig(path, facecolor="white", **dated)
     return path
 
 
@@ -188,7 +197,7 @@ def svg_text(figure: Figure, name: str) -> str:
     """
     buffer = io.StringIO()
     with mpl.rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": name}), _quiet():
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        _settled(figure).savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

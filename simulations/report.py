@@ -33,7 +33,7 @@ from simulations.report_map import map_data
 from simulations.report_timeline import timeline_data
 from simulations.results_summary import with_interval
 from simulations.results_sweep import label
-from simulations.results_tables import plain, settle
+from simulations.results_tables import settle
 from simulations.tables import number
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _data(content: dict[str, Any] | None) -> Markup | None:
     """Data for the page's script, in a form that cannot end the script's element."""
     if content is None:
         return None
-    text = json.dumps(plain(content), ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 

@@ -163,8 +163,8 @@ def seed_rows(run: Run) -> list[dict[str, str]]:
                 "trace": str(facts.get("trace_hash", ""))[:16],
                 "nodes": _fact(facts, "nodes"),
                 "datagrams": _fact(facts, "datagrams"),
-                "virtual": seconds(float(facts.get("virtual_seconds", math.nan))),
-                "wall": seconds(float(facts.get("wall_seconds", math.nan))),
+                "virtual": seconds(_told(facts, "virtual_seconds")),
+                "wall": seconds(_told(facts, "wall_seconds")),
             }
         )
     return rows
@@ -175,7 +175,7 @@ def header(run: Run) -> dict[str, Any]:
     nodes = [facts["nodes"] for facts in run.facts.values() if isinstance(facts.get("nodes"), int)]
     seal_name, seal_text = SEALS.get(run.seal, (f"Seal: {run.seal}", "") if run.seal else ("", ""))
     engine_name, engine_text = ENGINES.get(run.engine, (f"Engine: {run.engine}", ""))
-    spans = [float(facts["virtual_seconds"]) for facts in run.facts.values() if facts.get("virtual_seconds")]
+    spans = [span for facts in run.facts.values() if (span := _told(facts, "virtual_seconds")) > 0]
     seeds = ", ".join(map(str, run.seeds[:12])) + (", …" if len(run.seeds) > 12 else "")
     return {
         "title": run.title,
@@ -214,6 +214,12 @@ def _range(values: list[float]) -> str:
 def _fact(facts: dict[str, Any], key: str) -> str:
     value = facts.get(key)
     return f"{value:,}" if isinstance(value, int | float) else ""
+
+
+def _told(facts: dict[str, Any], key: str) -> float:
+    """A fact that is a number; NaN for one that was not recorded, or was NaN itself and is null on disk."""
+    value = facts.get(key)
+    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def _floor(value: float) -> float:

@@ -54,7 +54,8 @@ def duration(run: Run) -> float:
         times = run.tables[name].column(column)
         if len(times):
             latest.append(float(np.nanmax(times.to_numpy())))
-    latest += [float(facts["virtual_seconds"]) for facts in run.facts.values() if facts.get("virtual_seconds")]
+    told = [facts.get("virtual_seconds") for facts in run.facts.values()]
+    latest += [float(span) for span in told if isinstance(span, int | float)]
     return max(latest)
 
 

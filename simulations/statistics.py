@@ -22,7 +22,7 @@ RESAMPLES: Final = 1000
 """Resamples of a bootstrap: enough for 95 % limits (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
 section 13.3)."""
 
-BOOTSTRAP_MOST: Final = 10_000
+BOOTSTRAP_MOST: Final = 2000
 """Operations up to which means are bootstrapped; beyond, the central limit theorem gives the same limits at once.
 UNSOURCED"""
 

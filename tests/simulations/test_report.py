@@ -202,6 +202,7 @@ def test_a_sweep_has_a_page_of_its_own(tmp_path: Path) -> None:
         for seed in (1, 2):
             result = made_result(seed, operations=20, nodes=5)
             result.tables["operations"].columns["kind"] = ["get"] * 20
+            result.tables["values"] = Table("values")
             folder.add(result)
     text = write_sweep_report(Sweep.open(sweep.path), tmp_path / "sweep.html").read_text(encoding="utf-8")
     page = Page(text)
