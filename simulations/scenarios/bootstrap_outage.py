@@ -62,9 +62,9 @@ class Act:
         value(f"newcomers in, list {self.name}", len(self.arrived) / len(newcomers))
         value(f"rejoined, list {self.name}", sum(peer.joined for peer in back) / len(back))
         took = sorted(self.arrived.values())
-        for percent in (50, 95) if took else ():
+        for percent in (50, 95):
             nearest_rank = math.ceil(percent / 100 * len(took)) - 1
-            value(f"newcomers p{percent}, list {self.name}", took[nearest_rank], "s")
+            value(f"newcomers p{percent}, list {self.name}", took[nearest_rank] if took else math.nan, "s")
         return newcomers
 
     def watch(self, peer: Peer, event: Event, now: float) -> None:
@@ -92,9 +92,9 @@ async def bootstrap_outage(world: World, p: BootstrapOutage) -> None:
 
     world.restart(world.bootstraps)
     world.metrics.mark("list: back")
-    took = await until(world, lambda: all(peer.joined for peer in outside), within=3 * p.patience)
-    if took is not None:
-        world.metrics.value("shut out got in after", took, "s")
+    world.metrics.value(
+        "shut out got in after", await until(world, lambda: all(one.joined for one in outside), within=120), "s"
+    )
 
     part = f"list {p.dead:.0%} dead"
     world.metrics.expect("newcomers in, list alive", at_least=0.99)

@@ -6,6 +6,8 @@ contacts a node has hundreds to try; without, only the list.
 
 from __future__ import annotations
 
+import math
+
 from pydantic import Field
 
 from simulations.observations import until
@@ -54,16 +56,17 @@ async def cold_start(world: World, p: ColdStart) -> None:
 
     for share in SHARES:
         left = began + p.within - world.elapsed
-        if await until(world, lambda share=share: joined() >= share, within=left) is not None:  # type: ignore[misc]
-            world.metrics.value(f"{share:.0%} joined after", world.elapsed - began, "s")
-            world.metrics.mark(f"{share:.0%} have joined")
-    right = 0.0
+        await until(world, lambda share=share: joined() >= share, within=left)  # type: ignore[misc]
+        took = world.elapsed - began if joined() >= share else math.nan
+        world.metrics.value(f"{share:.0%} joined after", took, "s")
+    right, found_after = 0.0, math.nan
     while joined() and right < 1 and world.elapsed - began < p.within:
         with world.metrics.during("starting"):
             reads = await world.gets(max(1, p.reads // 4), records, per_second=p.reads)
         right = sum(read.ok for read in reads) / len(reads)
         if right == 1:
-            world.metrics.value("records found after", world.elapsed - began, "s")
+            found_after = world.elapsed - began
+    world.metrics.value("records found after", found_after, "s")
     await world.run(seconds=max(0.0, began + p.within - world.elapsed))
     world.metrics.value("joined in the end", joined())
     if not joined():

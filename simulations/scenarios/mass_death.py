@@ -6,6 +6,7 @@ within the hour the holders that are left should have made new copies.
 
 from __future__ import annotations
 
+import math
 from statistics import fmean
 
 from pydantic import Field
@@ -49,18 +50,18 @@ async def mass_death(world: World, p: MassDeath) -> None:
     with world.metrics.during("at once"):
         await world.gets(p.reads, alive, per_second=50)
 
-    clean_after = None
+    clean_after = math.nan
     for minute in range(1, p.minutes + 1):
         await world.run(minutes=1)
         dead = dead_contacts(world)
-        if dead < 0.01 and clean_after is None:
+        if dead < 0.01 and math.isnan(clean_after):
             clean_after = minute
-            world.metrics.value("tables clean after", minute, "min")
         world.metrics.sample("dead contacts", dead)
         world.metrics.sample("copies a record", fmean(copies(world, written)))
     with world.metrics.during("later"):
         await world.gets(p.reads, alive)
 
+    world.metrics.value("tables clean after", clean_after, "min")
     world.metrics.value("copies in the end", fmean(copies(world, written)))
     # Reads can only give what is left; of twenty copies some survive unless nearly everybody died.
     world.metrics.expect("records left", at_least=1 - len(records) * p.share**20)

@@ -1,0 +1,79 @@
+"""Attacks, floods, crowds, crawls and costs: what each scenario must show, at a small size."""
+
+import pytest
+
+from tests.simulations.scenarios.small import play, unmet, value
+
+
+def test_sybils_lie_and_honest_reads_see_through_a_fifth_of_them():
+    result = play("sybil", share=0.2, behaviour="denying")
+    assert not unmet(result)
+    assert value(result, "right d=1") + value(result, "denied d=1") + value(result, "stale d=1") == pytest.approx(1)
+
+
+def test_more_sybils_cost_reads_more():
+    few = play("sybil", share=0.1, behaviour="wrong-neighbours")
+    many = play("sybil", share=0.5, behaviour="wrong-neighbours")
+    assert value(few, "right d=1") >= 0.9
+    assert value(many, "attackers of nearest 20") > value(few, "attackers of nearest 20")
+    assert value(many, "requests d=1") > value(few, "requests d=1")
+
+
+def test_crowding_a_place_takes_networks_not_addresses():
+    crowd = {"behaviour": "wrong-neighbours", "attackers": 40, "reads": 20}
+    networks = play("sybil", placement="addresses", **crowd)
+    address = play("sybil", placement="address", **crowd)
+    assert value(networks, "attackers of nearest 20") >= 15
+    assert value(networks, "right d=1") < value(address, "right d=1")
+    assert not unmet(address)
+
+
+def test_a_flood_costs_the_flooded_time_and_gets_no_bytes():
+    result = play("flood")
+    assert not unmet(result)
+    assert 0 < value(result, "busiest core") < 0.2
+    weak = play("flood", per_second=1000, speed=0.02)
+    assert value(weak, "busiest core") > 5 * value(result, "busiest core")
+    assert value(weak, "longest wait") > value(result, "longest wait")
+
+
+def test_a_crowd_is_served():
+    result = play("flash-crowd")
+    assert value(result, "holders") >= 15
+    assert 0 < value(result, "share of bytes at holders") < 1
+    assert not [text for text in unmet(result) if "get.success" in text]
+
+
+def test_a_crawl_finds_the_living_and_notices_the_dead():
+    result = play("crawl")
+    assert value(result, "found of the living") >= 0.98
+    assert value(result, "dead met") == 4
+
+
+def test_nothing_is_amplified():
+    result = play("spoof")
+    assert not unmet(result)
+    assert value(result, "bytes find-node") > 0.3
+    assert value(result, "bytes garbage") == 0
+
+
+def test_a_day_is_charged_to_its_purposes():
+    result = play("republish")
+    assert value(result, "upkeep a day") > 0
+    parts = ("join", "upkeep", "reachability", "homes", "signals", "repair", "publish", "read", "look-up")
+    assert sum(value(result, f"{part} a day") for part in parts) == pytest.approx(value(result, "all a day"))
+
+
+def test_each_device_class_is_metered():
+    result = play("devices")
+    for name in ("server", "home", "desktop", "phone", "sensor"):
+        assert value(result, f"{name}: a day") > 100_000
+        assert 0 < value(result, f"{name}: radio awake") <= 1
+        assert value(result, f"{name}: wake-ups an hour") > 0
+
+
+def test_those_behind_boxes_are_found_out_and_reached():
+    result = play("nat-mix")
+    assert not unmet(result)
+    assert value(result, "hidden servers") == 0
+    assert value(result, "punched") == value(result, "punchable by theory")
