@@ -6,6 +6,7 @@ random, so that a run with and one without it are the same run.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from heapq import nsmallest
@@ -68,14 +69,13 @@ def traffic(world: World) -> int:
     return sum(host.bytes_sent for host in world.network.hosts.values())
 
 
-async def until(
-    world: World, condition: Callable[[], bool], *, within: float, every: float = LOOK_EVERY
-) -> float | None:
-    """Let time pass until `condition()` holds. Gives the virtual seconds it took, or None if it never did."""
+async def until(world: World, condition: Callable[[], bool], *, within: float, every: float = LOOK_EVERY) -> float:
+    """Let time pass until `condition()` holds. Gives the virtual seconds it took; NaN, which meets no expectation, if
+    it never did."""
     began = world.elapsed
     while not condition():
         if world.elapsed - began >= within:
-            return None
+            return math.nan
         await world.run(seconds=every)
     return world.elapsed - began
 
