@@ -194,7 +194,7 @@ def _folder(out: Path | None, wanted: Asked) -> Path:
 def _play(folders: list[RunFolder], jobs: int | None, cluster: str | None, *, quiet: bool) -> bool:
     """Play what is still to be played; true when Ctrl-C ended it."""
     from node.cli_render import margin
-    from simulations.executors import Here
+    from simulations.executors import Here, Unplayable
     from simulations.progress import watch
     from simulations.sweeps import jobs_of, named, other_code, play
 
@@ -219,6 +219,10 @@ def _play(folders: list[RunFolder], jobs: int | None, cluster: str | None, *, qu
             )
         except KeyboardInterrupt:
             return True
+        except Unplayable:
+            kind, kept = ("sweep", folders[0].path.parent) if folders[0].meta.get("point") else ("run", folders[0].path)
+            margin().print(f"Go on:  rookery simulate {kind} --resume {kept}", markup=False)
+            raise
     return False
 
 

@@ -18,7 +18,7 @@ from simulations.executors import Job, Unplayable, play_job
 from simulations.metrics import SeedResult
 from simulations.results_code import code_version
 
-CONNECT_WITHIN: Final = 10.0
+CONNECT_WITHIN: Final = 20.0
 WORKERS_WITHIN: Final = 30.0
 """Seconds for the scheduler to answer, and for a first worker to be there. UNSOURCED"""
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,12 @@ import typer
 
 from node.cli_exit import RookeryGroup
 from simulations.cli import app
+from simulations.cli_play import _nodes
+from simulations.cli_spec import complete_names
+from simulations.executors import Here, Job, Unplayable
+from simulations.metrics import SeedResult
 from simulations.results import RunFolder
+from simulations.settings import RunSpec
 from tests.simulations.quick_script import quick_script
 
 root = typer.Typer(name="rookery", cls=RookeryGroup, pretty_exceptions_enable=False)
@@ -278,6 +284,45 @@ def test_a_report_and_its_plots(simulate: Any) -> None:
     assert document["report"] == "r/report.html"
     assert all(Path(name).stat().st_size > 100 for name in document["plots"])
     assert document["plots"]
+
+
+def test_a_cluster_that_goes_away_is_2_and_says_how_to_go_on(simulate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(Here):
+        def __init__(self, address: str) -> None:
+            super().__init__()
+            assert address == "host:1"
+            self.left = 1
+
+        def task(self) -> Callable[[Job], SeedResult]:
+            if self.left == 0:
+                raise Unplayable("the cluster is gone")
+            self.left -= 1
+            return super().task()
+
+    monkeypatch.setattr("simulations.executors_cluster.Cluster", Gone)
+    said = simulate("run", "quick.py", "--seeds", "2", "--cluster", "host:1", "--out", "r")
+    assert said.code == 2
+    assert "Go on:  rookery simulate run --resume r" in said.err
+    assert "error: the cluster is gone" in said.err
+    assert RunFolder.open("r").finished() == [1]
+    said = simulate("sweep", "quick.py", "--vary", "nodes=1,2", "--cluster", "host:1", "--out", "s")
+    assert "Go on:  rookery simulate sweep --resume s" in said.err
+
+
+def test_names_are_completed() -> None:
+    assert complete_names("sto") == ["story"]
+    assert set(complete_names("")) >= {"story", "mass-death"}
+
+
+def test_nodes_are_counted_for_a_guess_of_memory() -> None:
+    def job(**given: Any) -> Job:
+        return Job(RunSpec.model_validate(given), 1)
+
+    nodes = [{"count": 20}, {"count": 30, "profile": "home"}]
+    steps = [{"do": "settle"}]
+    assert _nodes(job(scenario="story", parameters={"nodes": nodes, "steps": steps})) == 50
+    assert _nodes(job(scenario="mass-death", parameters={"nodes": 77})) == 77
+    assert _nodes(job(scenario="churn", engine="model", parameters={"nodes": 10**6})) == 0
 
 
 def started(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
