@@ -57,6 +57,7 @@ def test_requests_of_a_full_look_up():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("nodes", "of_20", "of_8"), list(zip(DECADES[4:], HOPS_OF_20[4:], HOPS_OF_8[4:], strict=True)))
 def test_mean_hops_of_large_networks(nodes, of_20, of_8):
     assert mean_hops(nodes, 20, 3, 5 * QUICK)[0] == pytest.approx(of_20, abs=0.02)
@@ -64,6 +65,7 @@ def test_mean_hops_of_large_networks(nodes, of_20, of_8):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_requests_of_a_full_look_up_among_a_hundred_million():
     assert mean_hops(10**8, 20, 3, 5 * QUICK)[1] == pytest.approx(29.1, abs=0.1)
 
