@@ -104,8 +104,8 @@ def replay(
         int | None, typer.Option("--seed", min=0, help="Which seed; the first that failed, unless given.")
     ] = None,
     until: Annotated[
-        float | None, typer.Option("--until", min=0, metavar="SECONDS", help="End at this virtual time.")
-    ] = None,
+        str, typer.Option("--until", metavar="TIME", help="End at this virtual time: seconds, or 20min, 2h.")
+    ] = "",
     events: Annotated[
         str, typer.Option("--events", metavar="A:B", help="Log deliveries A to B, counted from 1, and end there.")
     ] = "",
@@ -127,11 +127,11 @@ def replay(
         script = script_of(kept)
         scenario_of(kept.spec, script)
         if twice:
-            if until is not None or events or log is not None:
+            if until or events or log is not None:
                 raise BadScenario("--twice plays the whole seed and keeps no log: leave --until, --events, --log away")
             _twice(kept, chosen, script, as_json=json)
         else:
-            _once(kept, result, chosen, script, until, _range(events), log, as_json=json)
+            _once(kept, result, chosen, script, _time(until), _range(events), log, as_json=json)
 
 
 def _once(
@@ -277,6 +277,14 @@ def _seed(kept: RunFolder, result: Run, seed: int | None) -> int:
     unmet = {one.seed for one in result.expectations if not one.met}
     failing = [one for one in kept.seeds if one in result.errors or one in unmet]
     return failing[0] if failing else kept.seeds[0]
+
+
+def _time(until: str) -> float | None:
+    from simulations.durations import parse_duration
+
+    if not until:
+        return None
+    return parse_duration(f"{until}s" if until[-1].isdigit() else until, "--until")
 
 
 def _range(events: str) -> tuple[int, int | None]:

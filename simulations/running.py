@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import linecache
 import signal
@@ -95,6 +96,8 @@ def run_seed(
     """
     scenario = scenario_of(spec, script)
     settings, parameters = checked(scenario, spec)
+    # Worlds lie in circles: without this a seed would count what the last one left.
+    gc.collect()
     reset_peak()
     if spec.engine == "model":
         return _Model(scenario, settings, parameters, spec, seed).play(progress)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from simulations.durations import parse_duration
 from simulations.errors import BadScenario
 from simulations.randomness import Streams
 from simulations.settings import Settings
@@ -19,8 +20,19 @@ if TYPE_CHECKING:
     from simulations.world import World
 
 Count = Annotated[int, Field(ge=1)]
-Span = Annotated[float, Field(ge=0)]
-"""Seconds."""
+
+
+def _seconds(given: object) -> object:
+    if not isinstance(given, str):
+        return given
+    try:
+        return parse_duration(given)
+    except BadScenario as error:
+        raise ValueError(str(error)) from None
+
+
+Span = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
+"""Seconds, or a text with a unit such as "2min"."""
 Rate = Annotated[float, Field(gt=0)]
 
 

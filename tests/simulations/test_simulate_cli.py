@@ -171,6 +171,7 @@ def test_a_replay_that_is_another_run_is_1(simulate: Any) -> None:
     [
         (["--events", "x"], "--events 'x' is not A:B"),
         (["--events", "5:2"], "the first must be 1 or more"),
+        (["--until", "soon"], "--until 'soon' is no span of time"),
         (["--seed", "7"], "seed 7 is none of this run's: 1"),
         (["--twice", "--until", "3"], "--twice plays the whole seed"),
     ],
@@ -188,6 +189,8 @@ def test_a_log_is_written(simulate: Any) -> None:
     assert simulate("replay", "r", "--log", "log.txt").code == 0
     deliveries = RunFolder.open("r").load().facts[1]["deliveries"]
     assert Path("log.txt").read_text().count(" → ") == deliveries
+    assert "replayed up to 0.200 s" in simulate("replay", "r", "--until", "200ms").out
+    assert "replayed up to 0.200 s" in simulate("replay", "r", "--until", "0.2").out
     some = simulate("replay", "r", "--events", "5:7")
     assert some.out.count(" → ") == 3
 

@@ -96,6 +96,12 @@ WRONG = [
     ("count = 20", "count = 0", "net.toml:8: nodes[1].count = 0: should be greater than or equal to 1 (how many)"),
     ("count = 20", "cuont = 1", "net.toml:8: nodes[1].cuont = 1: there is no such key: did you mean count?"),
     ("count = 20", "", "net.toml:7: nodes[1].count: is missing (how many)"),
+    (
+        "count = 20",
+        'count = 1\nspread = "2x"',
+        "net.toml:9: nodes[1].spread = \"2x\": duration '2x' is no span of time",
+    ),
+    ("count = 20", 'count = 1\nspread = "2min"', ""),
     ("count = 20", 'count = 1\nprofile = "hom"', 'net.toml:9: nodes[1].profile = "hom": there is no such profile'),
     ('do = "put"', 'do = "pu"', 'net.toml:11: step[1].do = "pu": is no step: did you mean put? there are run,'),
     ('do = "put"', "", "net.toml:10: step[1]: has no `do`, which says what happens"),
