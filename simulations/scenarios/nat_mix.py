@@ -16,11 +16,14 @@ from pydantic import Field
 from dht.engine import DhtEngine
 from dht.events import Event, Mode, SignalDone, SignalReceived
 from dht.records import Refusal, peer_place
+from simulations.conditions import nat_shares
+from simulations.modelled import tabulate
 from simulations.nat_kinds import can_punch, kind_named
+from simulations.nat_mix import punchable
 from simulations.peers import Peer
 from simulations.profiles import Profile
 from simulations.punching import Mirror, punch
-from simulations.scenario import scenario
+from simulations.scenario import ModelRun, scenario
 from simulations.settings import Parameters
 from simulations.world import World
 
@@ -38,7 +41,21 @@ class NatMix(Parameters):
     pairs: int = Field(200, ge=1, description="pairs of nodes that signal, and punch")
 
 
-@scenario("nat-mix", "Nine in ten cannot be dialled", NatMix, nat="dcutr-2025")
+def modelled(run: ModelRun, p: NatMix) -> None:
+    """What is found, by the model engine, and what theory says of pairs; nobody signals there."""
+    from simulations.model import ModelWorld
+
+    hidden = 1 - p.dialable
+    world = ModelWorld(p.nodes, run.seed, latency=run.world.latency, loss=run.world.loss, clients=hidden)
+    tabulate(run.metrics, "put", world.writes(p.records))
+    tabulate(run.metrics, "get", world.reads(p.operations, progress=run.progress))
+    tabulate(run.metrics, "find_node", world.lookups(p.operations))
+    run.metrics.value("punchable by theory", punchable(nat_shares(run.world.nat)))
+    run.metrics.expect("get.success", at_least=0.99)
+    run.metrics.expect("find_node.success", at_least=0.99)
+
+
+@scenario("nat-mix", "Nine in ten cannot be dialled", NatMix, model=modelled, nat="dcutr-2025")
 async def nat_mix(world: World, p: NatMix) -> None:
     """Let everybody find out what it is; then ask, signal and punch."""
     world.planned = p.nodes / 50 + 180 + (p.records + 2 * p.operations) / 10 + p.pairs / 10 + 20

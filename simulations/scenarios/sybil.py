@@ -19,7 +19,9 @@ from pydantic import Field
 from dht.identity import IdentityKey
 from dht.records import Kind, SignedRecord, sign_record
 from simulations.attackers import ATTACKERS, Plot, attacker, invented
-from simulations.scenario import scenario
+from simulations.errors import BadScenario
+from simulations.modelled import tabulate
+from simulations.scenario import ModelRun, scenario
 from simulations.seats import Seat, everywhere, one_address, one_network
 from simulations.settings import Parameters
 from simulations.workload import RECORD_LIFE, GetOutcome
@@ -49,8 +51,38 @@ class Sybil(Parameters):
 
 PATHS = (1, 4, 8)
 
+MODELLED = {"silent": "silent", "denying": "empty", "wrong-neighbours": "collude"}
+"""What the model engine knows of behaviours. Its `empty` names nobody, so it does more harm than `denying`."""
 
-@scenario("sybil", "Attackers by number and placement", Sybil)
+
+def modelled(run: ModelRun, p: Sybil) -> None:
+    """The same by the model engine: of records that were written before the attack, and by one path only."""
+    from simulations.model import ModelWorld
+
+    if p.behaviour not in MODELLED or p.placement not in ("uniform", "addresses"):
+        raise BadScenario(
+            f"the model engine plays behaviour {', '.join(MODELLED)} and placement uniform or addresses, "
+            f"not {p.behaviour} and {p.placement}"
+        )
+    uniform = p.placement == "uniform"
+    nodes = round(p.nodes / (1 - p.share)) if uniform else p.nodes
+    world = ModelWorld(
+        nodes,
+        run.seed,
+        latency=run.world.latency,
+        loss=run.world.loss,
+        adversaries=p.share if uniform else 0.0,
+        behaviour=MODELLED[p.behaviour],
+    )
+    with run.metrics.during("d=1"):
+        tabulate(run.metrics, "get", world.reads(p.reads, crowd=0 if uniform else p.attackers, progress=run.progress))
+    right = run.metrics.figure("get.success", phase="d=1")
+    run.metrics.value("right d=1", right)
+    run.metrics.value("denied d=1", 1 - right)
+    run.metrics.value("requests d=1", run.metrics.figure("get.requests", phase="d=1"))
+
+
+@scenario("sybil", "Attackers by number and placement", Sybil, model=modelled)
 async def sybil(world: World, p: Sybil) -> None:
     """Let everybody join, begin the attack, write, and read."""
     world.planned = p.nodes / 50 + 150 + p.reads * len(PATHS) / 10
