@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import threading
 import time
 
@@ -212,3 +213,13 @@ def test_a_loop_can_be_debugged_and_closed_twice(network):
     assert loop.is_closed()
     with pytest.raises(RuntimeError, match="closed"):
         loop.call_later(1.0, print)
+
+
+def test_garbage_is_looked_for_seldom_while_a_world_runs_and_as_before_afterwards(network):
+    before = gc.get_threshold()
+
+    async def main():
+        return gc.get_threshold()
+
+    assert run(main(), network)[0] > before[0]
+    assert gc.get_threshold() == before
