@@ -26,14 +26,8 @@ class Asked:
     spec: RunSpec
     seeds: tuple[int, ...]
     vary: dict[str, list[Any]] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The scenario, short enough for a folder's name."""
-        from simulations.scripts import is_script, script_path
-
-        scenario = self.spec.scenario
-        return script_path(scenario).stem if is_script(scenario) else scenario
+    name: str = ""
+    """What folders are named by: the scenario, or the file that was given."""
 
 
 def asked(
@@ -50,14 +44,14 @@ def asked(
 ) -> Asked:
     """Put together a run. Raises `BadScenario` for what cannot be run."""
     from simulations.running import check_spec
-    from simulations.scripts import absolute, scenario_of
+    from simulations.scripts import absolute, is_script, scenario_of, script_path
     from simulations.written import applied, assignment, assignments, values
 
-    there = (
-        _from_file(Path(what))
-        if what.endswith(".toml")
-        else Asked(RunSpec.model_validate({"scenario": absolute(what)}), ())
-    )
+    if what.endswith(".toml"):
+        there = _from_file(Path(what))
+    else:
+        name = script_path(what).stem if is_script(what) else what
+        there = Asked(RunSpec.model_validate({"scenario": absolute(what)}), (), name=name)
     changes: dict[str, Any] = {}
     if engine is not None:
         if engine not in ("protocol", "model"):
@@ -71,7 +65,7 @@ def asked(
     spec = applied(spec, given)
     check_spec(spec)
     varied = {key: values(text) for key, text in map(assignment, vary)}
-    return Asked(spec, _seeds(seed, seeds) or there.seeds or (1,), {**there.vary, **varied})
+    return Asked(spec, _seeds(seed, seeds) or there.seeds or (1,), {**there.vary, **varied}, there.name)
 
 
 def _from_file(path: Path) -> Asked:
@@ -80,7 +74,7 @@ def _from_file(path: Path) -> Asked:
     told = read_file(path)
     # A story without a name of its own goes by its file's.
     title = told.spec.title or (path.stem if told.spec.scenario == STORY else "")
-    return Asked(told.spec.model_copy(update={"title": title}), told.seeds, told.vary)
+    return Asked(told.spec.model_copy(update={"title": title}), told.seeds, told.vary, path.stem)
 
 
 def _from_flags(free: Sequence[str], spec: RunSpec, parameters: Any) -> dict[str, Any]:

@@ -186,6 +186,7 @@ def test_a_replay_of_nothing(simulate: Any, arguments: list[str], said: str) -> 
 def test_a_log_is_written(simulate: Any) -> None:
     Path("s.toml").write_text('[[nodes]]\ncount = 5\n[[step]]\ndo = "settle"\n[[step]]\ndo = "put"\ncount = 1\n')
     assert simulate("run", "s.toml", "--out", "r").code == 0
+    assert simulate("run", "s.toml").out.splitlines()[-1].startswith("1 seed of s in runs/s-2")
     assert simulate("replay", "r", "--log", "log.txt").code == 0
     deliveries = RunFolder.open("r").load().facts[1]["deliveries"]
     assert Path("log.txt").read_text().count(" → ") == deliveries
