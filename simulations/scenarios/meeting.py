@@ -2,18 +2,6 @@
 
 What users do, from the key to the open link: look-up, gathering, a sealed call through home nodes, checks, handshakes.
 There is no relay yet, so a pair whose routers cannot be punched through fails; every other pair should meet.
-
-As a file, among telephones:
-
-    scenario = "meeting"
-    seeds = [1, 2, 3]
-
-    [world]
-    nat = "mobile"
-
-    [parameters]
-    profile = "phone"
-    full = 40
 """
 
 from __future__ import annotations

@@ -1,12 +1,9 @@
-"""The scenario of nodes that meet: what it records is what happened, and it repeats."""
-
-import tomllib
+"""The scenario of nodes that meet: what it records is what happened."""
 
 import pytest
 
 from simulations.nat_kinds import can_punch
 from simulations.running import run_seed
-from simulations.scenarios import meeting
 from simulations.settings import RunSpec
 
 SMALL = {"nodes": 25, "full": 8, "calls": 12, "files": 1, "file_bytes": 20_000, "minutes": 1.0}
@@ -47,16 +44,3 @@ def test_success_by_pairs_of_routers_is_what_theory_says(result):
     pairs = [(name.removeprefix("connected ").split(" with "), share) for name, share in values if " with " in name]
     assert len(pairs) > 2
     assert all(share == can_punch(*kinds) for kinds, share in pairs)
-
-
-def test_a_seed_gives_the_same_run_again(result):
-    again = played()
-    assert again.facts["trace_hash"] == result.facts["trace_hash"]
-    assert list(again.tables["operations"].rows()) == list(result.tables["operations"].rows())
-
-
-def test_the_file_in_its_docstring_is_a_scenario_file():
-    text = meeting.__doc__.partition("among telephones:\n")[2]
-    file = tomllib.loads(text)
-    assert file["scenario"] == "meeting" and file["seeds"] == [1, 2, 3]
-    assert meeting.Meeting(**file["parameters"]).full == 40
