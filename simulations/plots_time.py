@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from matplotlib.ticker import PercentFormatter
+import numpy as np
+from matplotlib.ticker import FuncFormatter
 
 from simulations.plots_style import (
     colour,
@@ -43,8 +44,10 @@ def success_over_time(run: Run) -> Figure:
     curves = success_curves(run)
     _lines(axes, curves, run)
     lowest = min((float(curve.low[curve.low == curve.low].min()) for curve in curves), default=0.0)
-    axes.set_ylim(max(0.0, lowest - 0.05) if lowest > 0.5 else 0.0, 1.01)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    bottom = max(0.0, lowest - 0.05) if lowest > 0.5 else 0.0
+    # A little room above, where most of it lies, but no tick there: there is no success of 101 %.
+    axes.set_ylim(bottom, 1 + 0.03 * (1 - bottom))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * 100:.4g} %" if share < 1.0001 else ""))
     axes.set_title("Operations that succeeded")
     axes.set_ylabel("success")
     return figure
@@ -70,15 +73,11 @@ def _lines(axes: Axes, curves: list[Curve], run: Run) -> None:
     unit, unit_name = time_unit(duration(run))
     axes.set_xlim(0, duration(run) / unit)
     for at, curve in enumerate(curves):
-        alone = len(curve.times) == 1
-        axes.plot(
-            curve.times / unit,
-            curve.mean,
-            dash(at),
-            color=colour(at),
-            label=named(curve.label),
-            marker="o" if alone else "",
-        )
+        axes.plot(curve.times / unit, curve.mean, dash(at), color=colour(at), label=named(curve.label))
+        # What has no neighbour makes no line: it gets a dot.
+        gaps = np.isnan(np.concatenate([[np.nan], curve.mean, [np.nan]]))
+        alone = ~gaps[1:-1] & gaps[:-2] & gaps[2:]
+        axes.plot(curve.times[alone] / unit, curve.mean[alone], "o", color=colour(at), markersize=4)
         if len(run.seeds) > 1:
             axes.fill_between(curve.times / unit, curve.low, curve.high, color=colour(at), alpha=0.18, linewidth=0)
     vertical_marks(axes, marks(run), unit)

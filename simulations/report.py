@@ -31,8 +31,9 @@ from simulations.report_cards import (
 )
 from simulations.report_map import map_data
 from simulations.report_timeline import timeline_data
+from simulations.results import RunFolder
 from simulations.results_summary import with_interval
-from simulations.results_sweep import label
+from simulations.results_sweep import Sweep, label
 from simulations.results_tables import settle
 from simulations.tables import number
 
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     from simulations.comparison import Comparison
     from simulations.results_run import Run
-    from simulations.results_sweep import Sweep
 
 FOLDER: Final = Path(__file__).resolve().parent / "page"
 """Templates, style and scripts of the pages."""
@@ -133,6 +133,14 @@ def write_sweep_report(sweep: Sweep, path: Path | str) -> Path:
         plots=[_plot(*one, AGAINST) for one in sweep_plots(sweep)],
         scripts=_scripts(),
     )
+
+
+def report_folder(folder: Path | str, path: Path | str) -> Path:
+    """Write the report of what a folder holds, a run or a sweep. Raises `BadResults` for anything else."""
+    folder = Path(folder)
+    if (folder / "sweep.json").is_file():
+        return write_sweep_report(Sweep.open(folder), path)
+    return write_report(RunFolder.open(folder).load(), path)
 
 
 @cache

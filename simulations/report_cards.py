@@ -43,6 +43,8 @@ def spread(interval: Interval) -> str:
     """The interval beneath a big figure, over what it was taken."""
     if not interval.known:
         return "one value, no interval" if math.isfinite(interval.value) else "no such operation"
+    if interval.low == interval.high:
+        return f"the same in {interval.n} seeds"
     over = f"{interval.n:,} {interval.over}" if interval.over == "operations" else f"{interval.n} seeds"
     return f"95 % interval over {over}"
 
@@ -83,7 +85,7 @@ def value_cards(run: Run) -> list[dict[str, str]]:
             "big": number(float(f"{row.interval.value:.4g}")) if math.isfinite(row.interval.value) else "–",
             "unit": row.unit,
             "ends": f"{number(float(f'{row.interval.low:.3g}'))} … {number(float(f'{row.interval.high:.3g}'))}"
-            if row.interval.known
+            if row.interval.known and row.interval.low < row.interval.high
             else "",
             "over": spread(row.interval),
         }

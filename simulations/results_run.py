@@ -6,6 +6,7 @@ Decides which figures a summary has and over what their intervals are taken. Ref
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -49,8 +50,16 @@ class Run:
 
     @property
     def title(self) -> str:
-        """One line that names it."""
-        return self.spec.title or self.spec.scenario
+        """One line that names it: the one given, or the scenario's own, or the name of its script."""
+        from simulations.scenario import named
+
+        if self.spec.title:
+            return self.spec.title
+        try:
+            return named(self.spec.scenario).title
+        except BadScenario:
+            # A script of the user's, or a scenario that this version has no more.
+            return re.split(r"[/\\]", self.spec.scenario)[-1]
 
     @property
     def engine(self) -> str:

@@ -28,7 +28,7 @@
     }
     if (low > high) return [0, 1];
     if (row.share) return [low > 0.9 ? 0.9 : low > 0.7 ? 0.7 : low > 0.5 ? 0.5 : 0, 1];
-    if (low > 0 && low < high * 0.85) low = 0;
+    if (low > 0 && (low < high * 0.85 || low === high)) low = 0;
     const room = (high - low || Math.abs(high) || 1) * 0.08;
     return [low === 0 ? 0 : low - room, high + room];
   };
@@ -102,10 +102,14 @@
       context.setLineDash(DASHES[number % DASHES.length]);
       stroke(context, one.t.map((t, i) => [xOf(t), one.m[i] === null ? null : yOf(one.m[i])]));
       context.setLineDash([]);
-      if (one.t.length === 1) {
-        context.fillStyle = colour;
-        context.fillRect(xOf(one.t[0]) - 3, yOf(one.m[0]) - 3, 6, 6);
-      }
+      // What has no neighbour makes no line: it gets a dot.
+      context.fillStyle = colour;
+      one.m.forEach((value, i) => {
+        if (value === null || (one.m[i - 1] ?? null) !== null || (one.m[i + 1] ?? null) !== null) return;
+        context.beginPath();
+        context.arc(xOf(one.t[i]), yOf(value), 3.2, 0, 7);
+        context.fill();
+      });
     });
     context.restore();
     context.textAlign = "left";

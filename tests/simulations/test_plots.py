@@ -12,6 +12,7 @@ from simulations.metrics import Table
 from simulations.plots import file_names, plots, save_plots, sweep_plots
 from simulations.plots_nodes import byte_text
 from simulations.plots_style import STYLE, svg_text, time_unit
+from simulations.plots_time import success_over_time
 from simulations.results import Run, RunFolder
 from simulations.results_curves import duration, marks, series_curves, success_curves
 from simulations.results_sweep import Sweep
@@ -113,6 +114,17 @@ def test_curves_average_over_seeds_and_keep_gaps_in_success(run: Run) -> None:
     curves = success_curves(run, points=10)
     assert {curve.label for curve in curves} == {"get", "put", "find_node"}
     assert all(0.8 < np.nanmean(curve.mean) <= 1 for curve in curves)
+
+
+def test_operations_far_apart_are_dots(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", SPEC, [1])
+    result = made_result(1, operations=40)
+    result.tables["operations"].columns["started"] = [10.0] * 20 + [5000.0] * 20
+    result.tables["operations"].columns["kind"] = ["get"] * 40
+    folder.add(result)
+    _, dots = success_over_time(folder.load()).axes[0].get_lines()[:2]
+    assert dots.get_marker() == "o"
+    assert len(np.asarray(dots.get_xdata())) == 2
 
 
 def test_sweeps_are_drawn_against_what_was_varied(tmp_path: Path) -> None:

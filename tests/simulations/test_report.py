@@ -7,11 +7,11 @@ import pytest
 
 from simulations.comparison import compare
 from simulations.metrics import Table
-from simulations.report import write_comparison, write_report, write_sweep_report
+from simulations.report import report_folder, write_comparison, write_report
 from simulations.report_cards import verdict
 from simulations.report_map import LEAST_ALIKE, MOST_NODES, map_data
 from simulations.report_timeline import timeline_data
-from simulations.results import Run, RunFolder
+from simulations.results import BadResults, Run, RunFolder
 from simulations.results_sweep import Sweep
 from tests.simulations.made_results import SPEC, made_result, made_run
 
@@ -159,6 +159,12 @@ def test_a_run_that_is_not_done_is_reported_as_such(tmp_path: Path) -> None:
     assert "one seed only" in part.text
 
 
+def test_what_is_neither_run_nor_sweep_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadResults, match="no run"):
+        report_folder(tmp_path, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_a_failed_expectation_is_seen_first(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run", operations=200, failing=0.2)
     told = verdict(run)
@@ -204,7 +210,7 @@ def test_a_sweep_has_a_page_of_its_own(tmp_path: Path) -> None:
             result.tables["operations"].columns["kind"] = ["get"] * 20
             result.tables["values"] = Table("values")
             folder.add(result)
-    text = write_sweep_report(Sweep.open(sweep.path), tmp_path / "sweep.html").read_text(encoding="utf-8")
+    text = report_folder(sweep.path, tmp_path / "sweep.html").read_text(encoding="utf-8")
     page = Page(text)
     assert_takes_nothing_from_outside(text, page)
     assert "How it <grows>" in page.text

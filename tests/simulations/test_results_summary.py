@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from simulations.errors import BadScenario
+from simulations.results import RunFolder
 from simulations.results_summary import with_interval
+from simulations.scenario import scenarios
 from simulations.statistics import Interval
 from simulations.tables import number, seconds, share
-from tests.simulations.made_results import made_run
+from tests.simulations.made_results import SPEC, made_run
 
 
 def test_summary_has_every_phase_and_kind_with_intervals_over_seeds(tmp_path: Path) -> None:
@@ -64,6 +66,13 @@ def test_text_and_json(tmp_path: Path) -> None:
     row = told["operations"][0]
     assert row["p95"]["low"] < row["p95"]["value"] < row["p95"]["high"]
     assert row["p95"]["over"] == "seeds"
+
+
+def test_a_run_without_a_title_has_that_of_its_scenario(tmp_path: Path) -> None:
+    title = scenarios()["mass-death"].title
+    for scenario, expected in (("mass-death", title), ("/home/me/my_own.py:Mine", "my_own.py:Mine")):
+        spec = SPEC.model_copy(update={"title": "", "scenario": scenario})
+        assert RunFolder.create(tmp_path / expected, spec, [1]).load().title == expected
 
 
 def test_how_intervals_look() -> None:
