@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 
 from simulations.errors import BadScenario
 from simulations.metrics import OPERATION_FIGURES, Expectation
-from simulations.results_operations import MEANS, Key, Operations
+from simulations.results_operations import MEANS, Operations
 from simulations.results_summary import OperationRow, Summary, ValueRow
 from simulations.settings import RunSpec
 from simulations.statistics import Interval, of_mean, of_percentile, of_share, over_seeds
@@ -186,10 +185,6 @@ class Run:
     def summary(self) -> Summary:
         """Every figure with its interval, and what was expected: for tables, JSON and reports."""
         return self._summary
-
-    def each(self, column: str, ask: Callable[[Key], bool] = lambda _: True) -> dict[Key, Any]:
-        """One column of the operations of all seeds, by phase and kind."""
-        return {key: self.operations.of(key, column) for key in self.operations.keys if ask(key)}
 
 
 def about(run: Run) -> dict[str, Any]:
