@@ -1,9 +1,5 @@
 """Scenarios of good and bad weather, at small size, and what the model engine says to the same questions."""
 
-from dataclasses import replace
-
-from simulations.observations import recall
-from simulations.world import World
 from tests.simulations.scenarios.small import phases, play, played, samples, unmet, value
 
 
@@ -55,21 +51,3 @@ def test_weather() -> None:
     assert value(result, "get.p95 against calm, calm") == 1
     assert value(result, "get.p95 against calm, jitter") > 1
     assert result.facts["dropped"]["loss"] > 0
-
-
-def test_recall_is_measured_against_the_truth() -> None:
-    world = World(seed=5, latency="constant:20ms")
-
-    async def script() -> list[float]:
-        world.add(12)
-        await world.settle()
-        await world.run(minutes=2)
-        by, target = world.living[4], bytes(20)
-        done = await world.find_node(target, by=by)
-        assert done is not None
-        half = replace(done, closest=done.closest[::2])
-        nothing = replace(done, closest=())
-        return [recall(world, target, one, by) for one in (done, half, nothing)]
-
-    # Fifteen nodes know one another. Every second of the nearest is a half of the nearest seven.
-    assert world.play(script()) == [1.0, 4 / 7, 0.0]
