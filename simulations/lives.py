@@ -67,6 +67,8 @@ class Lives(Ground):
             peer.stop(keep_state=keep_state and peer.profile.keeps_state)
             self._churns.pop(peer.index, None)
         self.metrics.mark(f"{len(victims)} killed")
+        # A time line shows the step where it is, and not at the next sample.
+        self.metrics.sample("alive", len(self.living))
         return victims
 
     def restart(self, peers: Iterable[Peer], *, keep_state: bool = True, spread: float = 0.0) -> list[Peer]:

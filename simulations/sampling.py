@@ -24,7 +24,7 @@ class Sampler:
         self._world = world
         self._every = every
         self._before = (0, 0)
-        world.queue.after(every, self._take)
+        world.queue.after(0.0, self._take)
 
     def _take(self) -> None:
         world = self._world
