@@ -214,7 +214,7 @@ def _play(folders: list[RunFolder], jobs: int | None, cluster: str | None, *, qu
                 folders,
                 todo,
                 place,
-                took=lambda job, result: shown.took(ok=result.ok),
+                took=lambda job, result: shown.took(ok=result.ok or bool(result.stopped)),
                 look=shown.look,
             )
         except KeyboardInterrupt:
