@@ -278,7 +278,7 @@ class FullNodes:
         peers = []
         for index in range(len(world.peers), len(world.peers) + count):
             peer = NodePeer(self, index, public_address(index), kind, group or kind.name)
-            world._surroundings.place(peer)
+            world.surroundings.place(peer)
             peer.clock_offset = 0.0  # A node's clock is the loop's.
             world.peers.append(peer)
             world.start_within(spread, peer)

@@ -116,7 +116,7 @@ class World(Lives, Workload):
             loop.network = network
         super().__init__(seed, queue, network, streams, trace)
         self.config = config or DhtConfig()
-        self._surroundings = Surroundings(self.settings, network, streams)
+        self.surroundings = Surroundings(self.settings, network, streams)
         self._seals = seals_of(self.settings.seal, streams)
         self._verdicts = VerdictCache(VERDICTS_KEPT)
         self._contacts_rng = streams.stream("world/first contacts")
@@ -153,7 +153,7 @@ class World(Lives, Workload):
         for index in range(len(self.peers), len(self.peers) + count):
             peer = Peer(self, index, public_address(index), kind, group or kind.name)
             peer.make = node
-            self._surroundings.place(peer)
+            self.surroundings.place(peer)
             self.peers.append(peer)
             added.append(peer)
             self.start_within(spread, peer)
