@@ -13,6 +13,7 @@ import pytest
 from simulations import executors_cluster
 from simulations.executors import Here, Unplayable, play_all
 from simulations.executors_cluster import Cluster, code_here, mismatch
+from simulations.results_code import code_version
 from tests.simulations.test_executors import jobs, played
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     network = Network(tmp_path_factory.mktemp("cluster"))
     try:
         network.add_workers(2)
+        # As fresh as the workers': the sources may have been edited since these tests began.
+        code_version.cache_clear()
         yield network
     finally:
         network.end()
