@@ -14,9 +14,10 @@ from simulations.observations import copies, dead_contacts, traffic
 from simulations.scenario import scenario
 from simulations.sessions import Diurnal as Wave
 from simulations.settings import Parameters
+from simulations.workload import PutOutcome
 from simulations.world import World
 
-HOUR = 3600.0
+HOUR, DAY = 3600.0, 86_400.0
 
 
 class Diurnal(Parameters):
@@ -30,7 +31,7 @@ class Diurnal(Parameters):
     )
     peak_hour: float = Field(20.0, ge=0, le=24, description="local hour at which most come back")
     hours: int = Field(48, ge=1, description="time that is watched")
-    records: int = Field(40, ge=1, description="records put at the start, kept alive by their holders")
+    records: int = Field(40, ge=1, description="records put each day, kept alive by their holders")
     reads_an_hour: int = Field(20, ge=1, description="reads of random records each hour")
 
 
@@ -40,13 +41,15 @@ async def diurnal(world: World, p: Diurnal) -> None:
     world.planned = p.nodes / 50 + p.records / 10 + p.hours * HOUR
     world.add(p.nodes)
     await world.settle()
-    life = (p.hours + 1) * HOUR
-    puts = [await world.put(life=life) for _ in range(p.records)]
     world.churn(p.sessions, p.downtime, diurnal=Wave(p.amplitude, p.peak_hour))
 
     alive = []
+    puts: list[PutOutcome] = []
     for hour in range(p.hours):
         sent = traffic(world)
+        if hour % 24 == 0:
+            # A record lives two days at most; these are read for one.
+            puts = [await world.put(life=DAY + HOUR) for _ in range(p.records)]
         with world.metrics.during(f"day {hour // 24 + 1}"):
             reads = await world.gets(p.reads_an_hour, puts, per_second=p.reads_an_hour / HOUR)
         await world.run(seconds=max(0.0, (hour + 1) * HOUR - world.elapsed))

@@ -15,6 +15,8 @@ from pydantic import Field
 
 from dht.config import DhtConfig
 from dht.engine import DhtEngine
+from dht.records import MAX_LIFETIME
+from simulations.errors import BadScenario
 from simulations.observations import copies, traffic
 from simulations.scenario import ModelRun, scenario
 from simulations.settings import Parameters
@@ -71,7 +73,13 @@ def modelled(run: ModelRun, p: RecordSurvival) -> None:
 )
 async def record_survival(world: World, p: RecordSurvival) -> None:
     """Churn; put the records, end their publisher, and count hour by hour what is left."""
-    world.planned = p.nodes / 50 + (1 + p.hours) * HOUR
+    life = (p.hours + 1) * HOUR
+    if life > MAX_LIFETIME:
+        longest = MAX_LIFETIME / HOUR - 1
+        raise BadScenario(
+            f"hours = {p.hours}: records live too short for more than {longest:g}, but in the model engine"
+        )
+    world.planned = p.nodes / 50 + HOUR + life
     counted: Counter[str] = Counter()
 
     class Counting(DhtEngine):
@@ -101,7 +109,6 @@ async def record_survival(world: World, p: RecordSurvival) -> None:
     await world.run(minutes=5)
     idle = (traffic(world) - sent) / 300
     began, sent = world.elapsed, traffic(world)
-    life = (p.hours + 1) * HOUR
     records = [(await world.put(life=life, by=publisher)).record for _ in range(p.records)]
     await world.run(seconds=5)
     bytes_a_store = (traffic(world) - sent - idle * (world.elapsed - began)) / p.records

@@ -4,6 +4,8 @@ import math
 
 import pytest
 
+from simulations.running import run_seed
+from simulations.settings import RunSpec
 from tests.simulations.scenarios.small import phases, play, played, samples, unmet, value
 
 
@@ -92,3 +94,8 @@ def test_record_survival() -> None:
     assert value(result, "upkeep a holder, record and day") > 0
     # Every half an hour, more or less.
     assert value(result, "repairs a record and day") > 24
+
+
+def test_records_end_before_a_week_does() -> None:
+    spec = RunSpec.model_validate({"scenario": "record-survival", "parameters": {"hours": 168}})
+    assert "hours = 168" in run_seed(spec, 1).error
