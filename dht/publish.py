@@ -209,5 +209,9 @@ class PutWalk(Walk):
 
     def _receipt(self, now: float) -> Receipt:
         holders = len(self._targets) + (self.context.own_key in self._verdicts)
+        stats = self.lookup.stats(now)
+        if not stats.replies:
+            # Cut off: whoever was asked in vain is missing, and a copy of our own alone is no success.
+            holders += stats.failures
         needed = self.context.config.acknowledgements(min(holders, self.context.config.k))
-        return Receipt(self.target, self._record.seq, tuple(self._verdicts.values()), needed, self.lookup.stats(now))
+        return Receipt(self.target, self._record.seq, tuple(self._verdicts.values()), needed, stats)

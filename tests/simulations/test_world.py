@@ -351,3 +351,16 @@ class TestRefusals:
         world = World(latency=LATENCY)
         with pytest.raises(SimulationError, match=r"start the script with simulations\.run"):
             asyncio.run(world.run(hours=1))
+
+
+class TestCutOff:
+    def test_a_copy_of_ones_own_alone_is_no_success(self):
+        async def script(world):
+            server = world.peers[8]
+            world.partition([server])
+            return await world.put(by=server), await world.get(bytes(20), by=server)
+
+        _, (put, get) = play(script)
+        assert not put.ok
+        assert put.receipt.stored <= 1 < put.receipt.needed
+        assert get.reason == "not-found"
