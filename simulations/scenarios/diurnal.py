@@ -19,6 +19,9 @@ from simulations.world import World
 
 HOUR, DAY = 3600.0, 86_400.0
 
+REGIONS = {"Americas": (-170, -30), "Europe and Africa": (-30, 60), "Asia and Oceania": (60, 190)}
+"""Longitudes between which each lies, in degrees east."""
+
 
 class Diurnal(Parameters):
     """Sessions by day and night around the globe: who is alive, success and traffic hour by hour."""
@@ -43,27 +46,24 @@ async def diurnal(world: World, p: Diurnal) -> None:
     await world.settle()
     world.churn(p.sessions, p.downtime, diurnal=Wave(p.amplitude, p.peak_hour))
 
-    alive = []
+    alive: list[int] = []
+    began = world.elapsed
     puts: list[PutOutcome] = []
     for hour in range(p.hours):
         sent = traffic(world)
         if hour % 24 == 0:
             # A record lives two days at most; these are read for one.
-            puts = [await world.put(life=DAY + HOUR) for _ in range(p.records)]
+            puts = [await world.put(life=DAY + 2 * HOUR) for _ in range(p.records)]
         with world.metrics.during(f"day {hour // 24 + 1}"):
-            reads = await world.gets(p.reads_an_hour, puts, per_second=p.reads_an_hour / HOUR)
-        await world.run(seconds=max(0.0, (hour + 1) * HOUR - world.elapsed))
+            reads = await world.gets(p.reads_an_hour, puts, per_second=2 * p.reads_an_hour / HOUR)
+        await world.run(seconds=max(0.0, began + (hour + 1) * HOUR - world.elapsed))
         alive.append(len(world.living))
         answered = [read for read in reads if read.done]
         world.metrics.sample("reads right", sum(read.ok for read in answered) / max(1, len(answered)))
         world.metrics.sample("dead contacts", dead_contacts(world))
         world.metrics.sample("bytes an hour, a node", (traffic(world) - sent) / len(world.living))
         world.metrics.sample("copies a record", fmean(copies(world, [put.record for put in puts])))
-        for name, west, east in (
-            ("Americas", -170, -30),
-            ("Europe and Africa", -30, 60),
-            ("Asia and Oceania", 60, 190),
-        ):
+        for name, (west, east) in REGIONS.items():
             there = sum(west <= world.longitude(peer) < east for peer in world.living)
             world.metrics.sample("alive by region", there, label=name)
 

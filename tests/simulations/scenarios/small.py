@@ -38,6 +38,7 @@ SMALL: dict[str, dict[str, Any]] = {
         ],
     },
     "sybil": {"nodes": 40, "records": 5, "reads": 10, "lookups": 0},
+    "two-engines": {"nodes": 30, "operations": 15, "minutes": 1},
     "weather": {"nodes": 30, "records": 8, "reads": 20},
 }
 """Parameters by the scenario's name; what they do not name has its default."""
