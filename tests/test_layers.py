@@ -142,6 +142,8 @@ LAYERS: dict[str, float] = {
     "simulations/plots.py": 30.4,
     "simulations/comparison.py": 30.4,
     "simulations/report.py": 31,
+    # Both engines and the papers laid side by side, which plays runs.
+    "simulations/agreement.py": 37,
 }
 """The layer of each file. `routing_buckets.py`, split off `routing.py`, has that one's layer without an entry."""
 
