@@ -1,7 +1,7 @@
 """Look-ups against network size: sweep `nodes` and see the logarithm.
 
-    rookery simulate sweep lookup-scaling nodes=30,100,300,1000
-    rookery simulate sweep lookup-scaling nodes=1000,100000,10000000 --engine model
+    rookery simulate sweep lookup-scaling --vary nodes=30,100,300,1000
+    rookery simulate sweep lookup-scaling --vary nodes=1000,100000,10000000 --engine model
 
 A hop of a look-up brings it nearer to its target by a number of bits that depends on the bucket size alone, so hops
 grow by the same amount with each tenfold of the network (Cai and Devroye, arXiv 1309.5866, section 3).
