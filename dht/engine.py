@@ -24,7 +24,7 @@ from dht.inbox import Inbox
 from dht.limits import Tokens
 from dht.maintenance import Maintenance
 from dht.meeting import HomeKeeper, SignalOperation
-from dht.operation import Operation
+from dht.operation import Operation, QuietWalk
 from dht.outlook import Outlook
 from dht.publish import PutWalk
 from dht.records import RecordRefused, Refusal, SignedRecord, VerdictCache, decode_record, verify_record
@@ -273,12 +273,12 @@ class DhtEngine:
 
     def set_mode(self, mode: Mode | None, now: float) -> None:
         """Fix the role; None lets evidence from outside decide."""
-        self._outlook.force(mode)
+        self._outlook.force(mode, now)
 
     def presume_server(self, now: float) -> None:
         """Serve though nobody has tried us from outside yet, unless the role is fixed; the next round of dial-backs
         decides. For a node that finds nobody who serves: of clients alone no network grows."""
-        self._outlook.presume()
+        self._outlook.presume(now)
 
     def close(self, now: float) -> None:
         """Report nothing more and ask nobody anything; what is in flight is forgotten."""
@@ -327,16 +327,25 @@ class DhtEngine:
         self._homes = [(keeper, now) for keeper, _ in self._homes]
 
     def _on_address(self, address: Address | None, now: float) -> None:
-        """Our id follows our address; what we hold stays, and repair moves it where it belongs."""
+        """Our id follows our address, and so do we: what we hold stays, and repair moves it where it belongs."""
         own_id = node_id(self.own_key, address[0]) if address else self._own_id
         if own_id != self._own_id:
             self._own_id = own_id
             self.table = self.table.rebuilt(own_id, now)
             self._store.move(own_id)
             self._maintenance.own_place = own_id.to_bytes(ID_BYTES, "big")
+            self._settle(now)
 
-    def _on_mode(self, mode: Mode) -> None:
+    def _on_mode(self, mode: Mode, now: float) -> None:
         self._exchange.server = mode is Mode.SERVER
+        self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        """Get to know the neighbourhood of our place: the join went to another place, or was a client's, whom nobody
+        takes into a table."""
+        if self.mode is Mode.SERVER and len(self.table):
+            place = self._maintenance.own_place
+            QuietWalk(self, place, now, lambda _, then: self._maintenance.after_join(then)).start(now)
 
     def _new_op(self) -> int:
         self._last_op += 1

@@ -37,7 +37,7 @@ class Outlook:
         config: DhtConfig,
         rng: Random,
         on_address: Callable[[Address | None, float], None],
-        on_mode: Callable[[Mode], None],
+        on_mode: Callable[[Mode, float], None],
     ) -> None:
         self.reachability = Reachability(config)
         self.address: Address | None = None
@@ -59,16 +59,16 @@ class Outlook:
         """Median of the others' clocks less ours, seconds; None while fewer than three told theirs."""
         return median(self._clocks) if len(self._clocks) >= _FEW_CLOCKS else None
 
-    def force(self, mode: Mode | None) -> None:
+    def force(self, mode: Mode | None, now: float) -> None:
         """Fix the role, or let evidence decide."""
         self._deciding = mode is None
         if self.reachability.force(mode):
-            self._report_mode()
+            self._report_mode(now)
 
-    def presume(self) -> None:
+    def presume(self, now: float) -> None:
         """Serve until evidence says otherwise, unless the role is fixed."""
         if self.reachability.presume():
-            self._report_mode()
+            self._report_mode(now)
 
     def start_round(self, now: float) -> None:
         """Ask now: after a join, or when the network has changed."""
@@ -129,10 +129,10 @@ class Outlook:
         self._next_round = now + interval
         self._set_due()
         if self.reachability.on_dial_back_round(reached, asked):
-            self._report_mode()
+            self._report_mode(now)
 
-    def _report_mode(self) -> None:
-        self._on_mode(self.reachability.mode)
+    def _report_mode(self, now: float) -> None:
+        self._on_mode(self.reachability.mode, now)
         self._context.emit(ModeChanged(self.reachability.mode, self.reachability.reason))
 
     def _check_clock(self) -> None:
