@@ -16,9 +16,6 @@ from simulations.model.round_trips import RoundTrips, Spread, steady
 
 ASKED_BEFORE: Final = 4
 """Times that a contact of one's own table has been asked: a join, and liveness checks of a first hour."""
-_FIRST_DEVIATION: Final = 0.5 * 0.75 ** (ASKED_BEFORE - 1)
-"""What is then left of the first guess of the deviation, half the round trip, which shrinks by a quarter with each
-sample (RFC 6298 section 2: R/2, gain 1/4)."""
 _DEVIATIONS: Final = 4.0
 _HEDGE_DEVIATIONS: Final = 2.0
 _FLOOR: Final = 0.0005
@@ -39,19 +36,26 @@ class Patience(NamedTuple):
     """As in `DhtConfig`: first_timeout, min_timeout, max_timeout, min_hedge."""
     around: Spread
     """What round trips are like in general."""
+    guessed: float
+    """What is left of the first guess of a known contact's deviation, as a part of its round trip."""
 
 
-def patience(text: str, config: DhtConfig, around: Spread) -> Patience:
+def patience(text: str, config: DhtConfig, around: Spread, asked: int = ASKED_BEFORE) -> Patience:
     """Read a rule from text.
 
     `hedged` is ours. `measured` is mean + 4 deviations without hedging (Rhea, Geels, Roscoe and Kubiatowicz 2004,
-    "Handling Churn in a DHT"; RFC 6298). `fixed:5s` waits as long for everybody. Raises `BadScenario`.
+    "Handling Churn in a DHT"; RFC 6298). `fixed:5s` waits as long for everybody. `asked` is how often contacts of one's
+    own table have been asked before: the first guess of their deviation, half the round trip, shrinks by a quarter with
+    each further answer (RFC 6298 section 2: R/2, gain 1/4). Raises `BadScenario`.
     """
+    if asked < 1:
+        raise BadScenario(f"asked = {asked!r}: a contact is in a table because it has answered, once at least")
+    guessed = 0.5 * 0.75 ** (asked - 1)
     rules = (config.first_timeout, config.min_timeout, config.max_timeout, config.min_hedge)
     if text == "hedged":
-        return Patience(True, 0.0, *rules, around)
+        return Patience(True, 0.0, *rules, around, guessed)
     if text == "measured":
-        return Patience(False, 0.0, *rules, around)
+        return Patience(False, 0.0, *rules, around, guessed)
     name, _, seconds = text.partition(":")
     try:
         fixed = float(seconds.removesuffix("s"))
@@ -59,7 +63,7 @@ def patience(text: str, config: DhtConfig, around: Spread) -> Patience:
         fixed = 0.0
     if name != "fixed" or not _FLOOR <= fixed < math.inf:
         raise BadScenario(f"timeouts = {text!r} is no rule: expected hedged, measured or fixed:5s")
-    return Patience(False, fixed, *rules, around)
+    return Patience(False, fixed, *rules, around, guessed)
 
 
 @inlined
@@ -71,7 +75,7 @@ def waits(rule: Patience, model: RoundTrips, own: int, peer: int, known: bool) -
     if known:
         base = steady(model, own, peer)
         mean = base + around.extra_mean
-        deviation = max(around.extra_deviation, _FIRST_DEVIATION * mean)
+        deviation = max(around.extra_deviation, rule.guessed * mean)
         lost = min(max(mean + _DEVIATIONS * deviation, rule.least), rule.most)
         slow = min(max(mean + _HEDGE_DEVIATIONS * deviation, rule.least_hedge), lost * 0.9)
     else:

@@ -5,6 +5,10 @@ up to k nodes that share exactly m leading bits with the owner, all of them wher
 nearest to the target of the whole table. Which k of a crowded bucket is a draw without replacement from a stream
 named by owner and bucket, so that the same node gives the same answer each time it is asked. Knows no time.
 
+Neighbours: a real bucket is filled by look-ups, and whoever looks for one place comes back with contacts that lie
+around it. Part of a crowded bucket is therefore one run of neighbours, which lead to fewer places than as many
+contacts at random would.
+
 Dead contacts: a share of the places in the order of ids belongs to ghosts, nodes that left within the last
 liveness interval. Each table has by now noticed that with a likelihood that grows with the time since, and has another
 contact in that seat; the others still name the ghost.
@@ -41,6 +45,10 @@ class Tables(NamedTuple):
     """Names the draws; 62 bits."""
     ghosts: float
     """Share of the places that belong to nodes which have left."""
+    noticing: bool = True
+    """Whether tables have begun to notice who left; else all who left did so a moment ago."""
+    together: int = 0
+    """Seats of a crowded bucket that one walk has filled: with contacts that lie side by side."""
 
 
 class Found(NamedTuple):
@@ -65,6 +73,8 @@ def departed(tables: Tables, index: int) -> bool:
 @inlined
 def _noticed(tables: Tables, owner: int, index: int) -> bool:
     """Whether a table has noticed that a node left: the longer ago within the liveness interval, the likelier."""
+    if not tables.noticing:
+        return False
     return departed(tables, index) and hashed_unit(hashed(tables.seed + 2, owner), index) < hashed_unit(
         tables.seed + 3, index
     )
@@ -98,7 +108,9 @@ def _draw(tables: Tables, owner: int, bucket: tuple[int, int, int, int], out: Ar
     start(stream, tables.seed, hashed(owner, number))
     first = found
     drawn = 0
-    for last in range(total - k, total):
+    run = min(tables.together, size)
+    begin = below(stream, size - run + 1) if run else 0
+    for last in range(total - k, total - run):
         # Floyd's sampling (Bentley, CACM 30(9), 1987): without replacement, in k draws.
         place = below(stream, last + 1)
         # One bit for each draw says mostly that this one is new, without a look at all of them.
@@ -111,8 +123,12 @@ def _draw(tables: Tables, owner: int, bucket: tuple[int, int, int, int], out: Ar
         out[found] = place
         found += 1
     for seat in range(first, found):
-        place = out[seat]
+        # The others were drawn as if the run of neighbours were not there.
+        place = out[seat] + (run if out[seat] >= begin else 0)
         out[seat] = low + place if place < size else -2 - (place - size)
+    for place in range(begin, begin + run):
+        out[found] = low + place
+        found += 1
     if tables.ghosts > 0.0:
         found = _reseat(tables, owner, bucket, out, first, found, stream)
     return found

@@ -24,10 +24,10 @@ from simulations.model.draws import seed_of
 from simulations.model.ids import spread
 from simulations.model.outcomes import Lookups, unfilled
 from simulations.model.paths import walk_disjoint_paths
-from simulations.model.patience import patience
+from simulations.model.patience import ASKED_BEFORE, patience
 from simulations.model.round_trips import round_trips, spread_of
 from simulations.model.stages import walk_in_rounds
-from simulations.model.staleness import dead_share, ghosts_for
+from simulations.model.staleness import MOST_DEAD, dead_share, ghosts_for
 from simulations.model.survival import Survival, survive
 from simulations.model.tables import Tables
 from simulations.model.timed import FIND, READ, WRITE, Outcome, Task, walk_in_time
@@ -35,6 +35,9 @@ from simulations.session_lengths import Sessions
 
 NEAREST = 3
 """Honest nodes nearest to a target of which a look-up has to find one to count as successful."""
+TOGETHER = 0.6
+"""Part of a crowded bucket that lies side by side, because one walk filled it. With this part walks take as many hops
+as over the tables of 1,000 real nodes some minutes after they joined (`docs/results/agreement.md`)."""
 MOST_K = 64
 """Widest bucket: beyond, the room for candidates would grow past what is kept for one look-up."""
 
@@ -55,6 +58,9 @@ class ModelWorld:
         loss: float = 0.0,
         sessions: str | Sessions | None = None,
         dead: float | None = None,
+        died: float = 0.0,
+        together: float = TOGETHER,
+        asked: int = ASKED_BEFORE,
         clients: float = 0.0,
         adversaries: float = 0.0,
         behaviour: str = "collude",
@@ -66,13 +72,15 @@ class ModelWorld:
 
         `nodes` are those alive at any moment. `clients` is the share that nobody can dial, which stands in no table;
         they look things up like all others. `loss` is that of single datagrams. `sessions` (a name or a model of
-        `simulations.sessions`) decides how many contacts in tables are dead, or `dead` says so itself. `adversaries` is
-        the share of servers that are an attacker's and do as `behaviour` says (`silent`, `empty`, `collude`).
-        `timeouts` is `hedged` (ours), `measured` or `fixed:5s`; `config` has the times they go by, and the quorums.
+        `simulations.sessions`) decides how many contacts in tables are dead, or `dead` says so itself. `died` is the
+        share of all that died a moment ago, which nobody has noticed. `together` is the part of a crowded bucket that
+        lies side by side, `asked` how often contacts have been asked before. `adversaries` is the share of servers that
+        are an attacker's and do as `behaviour` says (`silent`, `empty`, `collude`). `timeouts` is `hedged` (ours),
+        `measured` or `fixed:5s`; `config` has the times they go by, and the quorums.
 
         Raises `BadScenario` for what is out of range.
         """
-        for name, share in (("loss", loss), ("clients", clients), ("adversaries", adversaries)):
+        for name, share in (("loss", loss), ("clients", clients), ("adversaries", adversaries), ("together", together)):
             if not 0 <= share < 1:
                 raise BadScenario(f"{name} = {share!r}: expected a share from 0 to less than 1")
         for name, value, most in (("k", k, MOST_K), ("alpha", alpha, 64)):
@@ -89,10 +97,17 @@ class ModelWorld:
             dead = 0.0 if self.sessions is None else dead_share(self.sessions, self.config.liveness_interval, seed)
         self.dead = dead
         """Share of dead contacts in tables."""
-        ghosts = ghosts_for(dead)
-        self._tables = Tables(spread(round(self.servers / (1 - ghosts)), seed), k, seed_of(seed, "tables"), ghosts)
+        if died:
+            if not 0 < died <= MOST_DEAD or dead:
+                raise BadScenario(f"died = {died!r} beside dead = {dead!r}: expected one, from 0 to {MOST_DEAD}")
+            self.dead = died
+        ghosts = died or ghosts_for(dead)
+        ids = spread(round(self.servers / (1 - ghosts)), seed)
+        self._tables = Tables(ids, k, seed_of(seed, "tables"), ghosts, not died, round(together * k))
+        self._ideal = self._tables._replace(together=0)
+        """Tables as papers take them: every bucket a sample."""
         self._round_trips = round_trips(latency, seed)
-        self._patience = patience(timeouts, self.config, spread_of(self._round_trips))
+        self._patience = patience(timeouts, self.config, spread_of(self._round_trips), asked)
         self._adversaries = Adversaries(adversaries, behaviour_of(behaviour), 0, seed_of(seed, "adversaries"))
 
     @property
@@ -129,7 +144,7 @@ class ModelWorld:
 
         def work(begin: int, end: int) -> None:
             hops, requests = out.hops[begin:end], out.requests[begin:end]
-            walk_in_rounds(self._tables, alpha, key, first + begin, self.clients, to_nodes, hops, requests)
+            walk_in_rounds(self._ideal, alpha, key, first + begin, self.clients, to_nodes, hops, requests)
 
         in_chunks(count, work, threads=self.threads, progress=progress)
         out.success[:] = True
@@ -192,7 +207,7 @@ class ModelWorld:
 
         def work(begin: int, end: int) -> None:
             requests, success = out.requests[begin:end], out.success[begin:end]
-            walk_disjoint_paths(self._tables, paths, who, key, first + begin, requests, success)
+            walk_disjoint_paths(self._ideal, paths, who, key, first + begin, requests, success)
 
         in_chunks(count, work, threads=self.threads, progress=progress)
         return out

@@ -32,6 +32,10 @@ NEAREST: Final = 3
 MODEL_TIMES: Final = 20
 """Operations of the model for each of real messages: they cost next to nothing, and leave no chance on that side."""
 
+ASKED: Final = 2
+"""Times that contacts of a table have been asked before, a few minutes after a join: the walk that found them, and
+another that came by. The model takes an hour's liveness checks for granted unless told."""
+
 A_SECOND: Final = 20.0
 """Operations begun in a second on average: few enough that they do not meet, and over before tables have changed."""
 
@@ -72,8 +76,9 @@ def modelled(run: ModelRun, p: TwoEngines) -> None:
         alpha=p.alpha,
         latency=run.world.latency,
         loss=run.world.loss,
-        dead=p.killed or None,
+        died=p.killed,
         sessions=p.sessions or None,
+        asked=ASKED,
         config=DhtConfig(k=p.k, alpha=p.alpha),
     )
     count = p.operations * MODEL_TIMES

@@ -48,7 +48,7 @@ def test_without_trouble_time_is_round_trips():
 
 
 def test_timed_look_ups_with_one_in_flight_take_the_hops_and_requests_of_the_papers():
-    world = ModelWorld(10_000, k=20, alpha=1)
+    world = ModelWorld(10_000, k=20, alpha=1, together=0)
     timed, full = world.lookups(4000), world.lookups(4000, mode="hops")
     assert timed.hops.mean() == pytest.approx(full.hops.mean(), abs=0.05)
     assert timed.requests.mean() == pytest.approx(full.requests.mean(), rel=0.01)
@@ -191,3 +191,30 @@ def test_questions_that_make_no_sense_are_refused():
 def test_numba_is_imported_with_the_model_only():
     code = "import sys, simulations, simulations.sessions; assert 'numba' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_buckets_filled_by_one_walk_lead_to_fewer_places():
+    hops = [ModelWorld(10_000, alpha=1, together=share).lookups(3000).hops.mean() for share in (0.0, 0.6)]
+    assert 1.05 * hops[0] < hops[1] < 1.2 * hops[0]
+
+
+def test_who_died_a_moment_ago_stands_in_every_table():
+    quiet, sudden = ModelWorld(2_000, died=0.0), ModelWorld(2_000, died=1 / 3)
+    found = sudden.lookups(2_000)
+    assert sudden.dead == pytest.approx(1 / 3)
+    # Of those asked a third is dead, and most of the time-outs come before the end.
+    assert 0.15 < (found.failures / found.requests).mean() < 0.34
+    assert found.requests.mean() > 1.3 * quiet.lookups(2_000).requests.mean()
+    assert found.success.mean() > 0.99
+    with pytest.raises(BadScenario, match="died"):
+        ModelWorld(100, died=0.2, dead=0.2)
+
+
+def test_contacts_seldom_asked_are_waited_for_longer():
+    seconds = [
+        ModelWorld(2_000, latency="lognormal:50ms,0.4", loss=0.05, asked=asked).lookups(4_000).seconds.mean()
+        for asked in (1, 4)
+    ]
+    assert seconds[0] > 1.005 * seconds[1]
+    with pytest.raises(BadScenario, match="asked"):
+        ModelWorld(100, asked=0)
