@@ -25,15 +25,17 @@ class Settings(BaseModel):
 class WorldSettings(Settings):
     """The world of a run, but for its seed. The same names are `World`'s keyword arguments."""
 
-    latency: str = Field("cities", description="one-way delay model, for example cities, planetlab, lognormal:50ms,0.4")
-    loss: Share = Field(0.0, description="probability that a datagram is lost")
-    duplication: Share = Field(0.0, description="probability that a datagram arrives twice")
-    nat: str = Field("none", description="where home devices stand: a NAT kind, a mix of them, or none")
-    bandwidth: bool = Field(False, description="whether access links have the rates of their device class")
-    clock_skew: float = Field(0.0, ge=0, description="standard deviation of nodes' clocks, seconds")
-    seal: Literal["real", "cheap"] = Field("real", description="real NaCl boxes, or an equal-sized stand-in")
-    bootstraps: int = Field(3, ge=1, description="always-on first contacts that every node knows")
-    sample_every: float = Field(60.0, gt=0, description="virtual seconds between samples of the standard series")
+    latency: str = Field(
+        default="cities", description="one-way delay, for example cities, planetlab, lognormal:50ms,0.4"
+    )
+    loss: Share = Field(default=0.0, description="probability that a datagram is lost")
+    duplication: Share = Field(default=0.0, description="probability that a datagram arrives twice")
+    nat: str = Field(default="none", description="where home devices stand: a NAT kind, a mix of them, or none")
+    bandwidth: bool = Field(default=False, description="whether access links have the rates of their device class")
+    clock_skew: float = Field(default=0.0, ge=0, description="standard deviation of nodes' clocks, seconds")
+    seal: Literal["real", "cheap"] = Field(default="real", description="real NaCl boxes, or an equal-sized stand-in")
+    bootstraps: int = Field(default=3, ge=1, description="always-on first contacts that every node knows")
+    sample_every: float = Field(default=60.0, gt=0, description="virtual seconds between standard samples")
 
 
 class Parameters(Settings):
@@ -44,9 +46,9 @@ class Expected(Settings):
     """A demand on a figure at the end of a run."""
 
     figure: str = Field(description="for example get.success, put.p95, or a value the scenario records")
-    at_least: float | None = Field(None, description="smallest allowed value")
-    at_most: float | None = Field(None, description="largest allowed value")
-    phase: str | None = Field(None, description="only operations of this phase")
+    at_least: float | None = Field(default=None, description="smallest allowed value")
+    at_most: float | None = Field(default=None, description="largest allowed value")
+    phase: str | None = Field(default=None, description="only operations of this phase")
 
     @model_validator(mode="after")
     def _bounded(self) -> Expected:
@@ -59,13 +61,13 @@ class RunSpec(Settings):
     """Everything that decides a run but the seed: what is kept with results, sent to workers, and replayed."""
 
     scenario: str = Field(description="name of a scenario, or path of a script")
-    title: str = Field("", description="one line for the report")
-    engine: Engine = Field("protocol", description="protocol or model")
+    title: str = Field(default="", description="one line for the report")
+    engine: Engine = Field(default="protocol", description="protocol or model")
     world: dict[str, Any] = Field(
         default_factory=dict, description="settings of the world that differ from the scenario's"
     )
     parameters: dict[str, Any] = Field(default_factory=dict, description="parameters that differ from their defaults")
-    expect: tuple[Expected, ...] = Field((), description="demands on figures, beside the scenario's own")
+    expect: tuple[Expected, ...] = Field(default=(), description="demands on figures, beside the scenario's own")
 
 
 def first_fault(error: ValidationError) -> str:

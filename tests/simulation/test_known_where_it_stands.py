@@ -24,6 +24,6 @@ def test_the_nodes_nearest_to_a_server_know_it(profile):
     tables = {peer.index: {contact.long_id for contact in peer.engine.contacts()} for peer in world.living}
     for peer in world.living:
         own_id = peer.engine.own_id
-        near = nsmallest(k + 1, world.living, key=lambda other, own=own_id: other.engine.own_id ^ own)[1:]
+        near = nsmallest(k + 1, world.living, key=lambda other: other.engine.own_id ^ own_id)[1:]
         knowing = sum(own_id in tables[other.index] for other in near)
         assert knowing >= k * 0.8, f"{peer} is known to {knowing} of the {k} nearest to it"

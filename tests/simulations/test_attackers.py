@@ -42,6 +42,7 @@ async def tell(world: World, asker: Peer, contact: Contact, kind: type[Request],
         question = Question(engine, lambda message, at: got.append((message, at - started)))
         engine.request(contact, question, kind, fields, now)
 
+    assert asker.host is not None
     asker.host.command(begin)
     while not got:
         await world.run(seconds=0.05)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dht.identity import IdentityKey
 from dht.stun import binding_response
 from node.adapters.webrtc import WebRtcConfig
 from node.node_results import Reason
@@ -26,8 +27,8 @@ from tests.simulations.shell_worlds import play
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STUN = ("11.0.9.1", 4000)
-KEYS = ("the dialler", "the listener")
-"""A link takes whatever it is told to be the peer's key."""
+KEYS = tuple(IdentityKey.from_seed(bytes([number]) * 32).public for number in (1, 2))
+"""The dialler's and the listener's."""
 
 
 class Pair:
@@ -45,7 +46,9 @@ class Pair:
         self._stun = self.network.bind(STUN, self._answer_stun)
 
     def _answer_stun(self, data, src):
-        self.network.send(self._stun, src, binding_response(data, src))
+        response = binding_response(data, src)
+        assert response is not None
+        self.network.send(self._stun, src, response)
 
     async def meet(self):
         """Both links; raises what the dialler's attempt raises."""

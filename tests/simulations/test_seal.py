@@ -1,6 +1,7 @@
 """The seals of a world: real boxes shared by a pair, and the stand-in that must change nothing but bytes."""
 
 import random
+from functools import partial
 
 import pytest
 
@@ -138,6 +139,12 @@ def life(seals, count=50):
     def ends(kind):
         return lambda op, event: isinstance(event, kind) and event.op == op
 
+    def put(record, engine, now):
+        return engine.put(record, now)
+
+    def get(place, engine, now):
+        return engine.get(place, now)
+
     cluster.wait(
         [cluster.submit(i, lambda e, now: e.join([first], now), ends(JoinDone)) for i in range(1, count)], timeout=60
     )
@@ -147,11 +154,11 @@ def life(seals, count=50):
         record = sign_record(
             owner, Kind.MUTABLE, rng.randbytes(200), seq=1, expires=cluster.queue.now + 9000, salt=b"s"
         )
-        cluster.wait([cluster.submit(number, lambda e, now, r=record: e.put(r, now), ends(PutDone))])
-        cluster.wait([cluster.submit(9 + number, lambda e, now, r=record: e.get(r.place, now), ends(GetDone))])
+        cluster.wait([cluster.submit(number, partial(put, record), ends(PutDone))])
+        cluster.wait([cluster.submit(9 + number, partial(get, record.place), ends(GetDone))])
     cluster.kill([20, 21, 22])
     cluster.run_for(300)
-    ways = [(event.time, event.src, event.dst, event.size) for event in trace.events]
+    ways = [(event.time, event.src, event.dst, event.size) for event in trace.events or ()]
     return ways, events, trace.hexdigest()
 
 

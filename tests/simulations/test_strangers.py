@@ -49,7 +49,7 @@ def test_a_flood_goes_at_its_rate_and_ends():
         flood.end()
         sent = [stranger.sent for stranger in strangers]
         await world.run(seconds=2)
-        return sent, [stranger.sent for stranger in strangers], len(flood._replayed)
+        return sent, [stranger.sent for stranger in strangers], len(flood._replayed or ())
 
     sent, later, different = play(script)
     assert sum(sent) in (200, 201) and abs(sent[0] - sent[1]) <= 1
