@@ -21,6 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "flash-crowd": {"nodes": 40, "reads": 60, "seconds": 5, "calm": 10},
     "flood": {"nodes": 30, "targets": 2, "per_second": 100, "reads": 10},
     "lookup-scaling": {"nodes": 50, "lookups": 20, "records": 8, "reads": 20},
+    "kademlia-package": {"nodes": 15, "records": 4, "operations": 6},
     "mass-death": {"nodes": 40, "records": 10, "reads": 20, "minutes": 19},
     "meeting": {"nodes": 20, "full": 6, "calls": 4, "files": 1, "file_bytes": 20_000, "minutes": 1},
     "nat-mix": {"nodes": 40, "dialable": 0.5, "records": 5, "operations": 10, "pairs": 12},
