@@ -58,9 +58,6 @@ JOINS_A_SECOND: Final = 50.0
 """Peers that start in a second of virtual time unless `add` says otherwise. UNSOURCED: fast, and still each newcomer
 finds those before it."""
 
-FIRST_CONTACTS_ASKED: Final = 3
-"""First contacts a newcomer joins by, of those there are. UNSOURCED"""
-
 VERDICTS_KEPT: Final = 100_000
 """Verified records whose verdict all peers of a world share. UNSOURCED: about 10 MB."""
 
@@ -203,12 +200,13 @@ class World(Lives, Workload):
         return peer.identity
 
     def first_contacts(self, peer: Peer) -> list[Contact]:
-        """Whom a newcomer joins by: some of the list, whether or not they live."""
+        """Whom a newcomer joins by: all of the list in an order of its own, whether or not they live."""
         for one in self.bootstraps:
             if one.alive:
                 self._known[one.index] = one.contact
         known = [contact for index, contact in self._known.items() if index != peer.index]
-        return self._contacts_rng.sample(known, min(FIRST_CONTACTS_ASKED, len(known)))
+        self._contacts_rng.shuffle(known)  # So that the first of a list does not meet every newcomer.
+        return known
 
     def longitude(self, peer: Peer) -> float:
         """Degrees east of a peer's place; 0 in a world without places."""

@@ -75,5 +75,5 @@ async def lookup_scaling(world: World, p: LookupScaling) -> None:
     world.metrics.value("recall", fmean(exact))
     world.metrics.value("contacts a node", fmean(len(peer.engine.contacts()) for peer in world.living))
 
-    world.metrics.expect("recall", at_least=0.7)
+    world.metrics.expect("recall", at_least=0.95)
     expect_hops(world.metrics, p)
