@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.statistics import CONFIDENCE, Interval, nearest_rank, of_share, over_seeds
+from simulations.statistics import CONFIDENCE, Interval, nearest_rank, of_mean, of_percentile, of_share, over_seeds
 
 Floats = NDArray[np.float64]
 Sample = dict[str, list[Floats]]
@@ -77,15 +77,22 @@ class Verdict:
 
 
 def verdict(rule: Rule, protocol: Sample, model: Sample) -> Verdict:
-    """Compare one figure. At least two seeds each are needed for an interval; without, it stays open."""
+    """Compare one figure: over seeds, or where there is one network only over its operations."""
     left, right = protocol[rule.column], model[rule.column]
     if rule.figure == "distance":
         return _by_distance(rule, left, right)
     if rule.column == "success":
         return _by_share(rule, left, right)
-    a, b = ([_figure(one, rule.figure) for one in seeds] for seeds in (left, right))
-    difference = difference_of(a, b)
-    mine, other = over_seeds(a), over_seeds(b)
+    if min(len(left), len(right)) < 2:
+        # One network only: what is said holds for that one, and is over its operations.
+        mine, other = (_of_operations(np.concatenate(seeds), rule.figure) for seeds in (left, right))
+        reach = math.hypot(mine.half_width, other.half_width)
+        value = other.value - mine.value
+        difference = Interval(value, value - reach, value + reach, mine.n, "operations")
+    else:
+        a, b = ([_figure(one, rule.figure) for one in seeds] for seeds in (left, right))
+        difference = difference_of(a, b)
+        mine, other = over_seeds(a), over_seeds(b)
     allowed = max(rule.share * abs(mine.value), rule.least)
     return Verdict(rule, mine, other, difference, allowed, judged(difference, allowed))
 
@@ -144,6 +151,12 @@ def _by_share(rule: Rule, left: list[Floats], right: list[Floats]) -> Verdict:
     high = value + math.hypot(b.high - b.value, a.value - a.low)
     found = Interval(value, low, high, a.n, "operations")
     return Verdict(rule, a, b, found, rule.least, judged(found, rule.least))
+
+
+def _of_operations(values: Floats, figure: str) -> Interval:
+    if figure == "mean":
+        return of_mean(values)
+    return of_percentile(np.sort(values), int(figure[1:]) / 100)
 
 
 def _figure(values: Floats, figure: str) -> float:
