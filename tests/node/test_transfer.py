@@ -382,6 +382,8 @@ async def push(pair: MemoryLinkPair, name: str | bytes, data: bytes) -> None:
         start, end = side._output
         await stream.write(start + data + end)
         assert isinstance(await read_event(side, stream), Confirmed)
+        # Else the receiver waits to see whether its word arrived.
+        await stream.close()
 
 
 async def read_event(side: SenderSide, stream: Stream) -> object:
