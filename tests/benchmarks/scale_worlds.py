@@ -23,7 +23,7 @@ from simulations.cluster import Cluster
 from simulations.events import EventQueue
 from simulations.foreign import domesticated
 from simulations.latency import LogNormal
-from simulations.loop import on_host, run
+from simulations.loop import collecting_seldom, on_host, run
 from simulations.network import Network
 from simulations.randomness import Streams
 from simulations.seal import CheapSeals, RealSeals, Seals
@@ -70,6 +70,12 @@ class Meter:
 
 
 def rookery(seal: str, nodes: int, hours: float) -> Figures:
+    """One network, as a world runs it."""
+    with collecting_seldom():
+        return _rookery(seal, nodes, hours)
+
+
+def _rookery(seal: str, nodes: int, hours: float) -> Figures:
     """Join `nodes` full nodes, write and read a few records, then leave them alone for some virtual hours."""
     streams = Streams(1)
     network = Network(EventQueue(), streams, latency=LATENCY)
