@@ -13,7 +13,7 @@ PROSE: Final = """\
 - **A node did not walk to its own place.** It joined under the id of an address it did not have yet (BEP 42 ties
   ids to addresses); with the address the id moved, but nobody walked to the new place. Tables of 1,000 real nodes
   held 44 contacts instead of 131, and a look-up with one request in flight took 3.18 hops where the model said
-  1.93. Only the comparison showed it: every look-up still found its target. Corrected in the DHT;
+  1.93. Every look-up still found its target, so no test had failed. Corrected in the DHT;
   `tests/simulations/test_tables_fill.py` holds it. With the walk, 99 % of the seats that could be filled are, three
   minutes after the last join.
 - **Real buckets are no random samples.** A bucket is filled by look-ups, and whoever looks for one place comes back
@@ -30,6 +30,29 @@ PROSE: Final = """\
   minutes old (`asked`, two).
 - **Sudden deaths are unlike churn.** A third that died a moment ago stands in every table. The model knew only
   deaths that half of the tables had noticed (`died` is new).
+
+Not reproduced, and why:
+
+- **Hops a decade by the real code.** 0.78 ± 0.07 where the formula says 0.58: the formula takes buckets for random
+  samples. The model with buckets filled as the real ones (`together`) gives 0.68, which is most of it; the rest, a
+  tenth of a hop, grows with the network and is not explained yet.
+- **Disjoint paths by the real code.** Better than published in every cell that is off, most with one path (66 %
+  against 34 % where half are hostile): the paper's path is lost once it has asked an attacker, while ours keeps
+  whom others named and asks them next. The experiment is that of the paper, but with 1,000 nodes instead of 10,000.
+- **The walk of IPFS.** Half of the published median if a question costs one round trip, as ours does; within 20 %
+  with a handshake before each, as QUIC has. Neither is proof: the round trips of its vantage points are not known
+  here.
+
+Where the engines differ or may, and why:
+
+- **Writes** take a twelfth less time by real nodes: they store at once with whoever they hold a fresh token of and
+  who lies near enough, while the walk goes on; the model stores when the walk has ended.
+- **Reads among the dead** take a tenth longer by real nodes (0.309 s against 0.279 s). Not explained yet; that
+  answers with a record name eight contacts and not twenty was tried in the model and changes nothing.
+- **Churn.** The model's share of dead contacts follows from sessions alone; of the real nodes some return under
+  their old address, and the share wanders between networks of 200 nodes (6 to 10 %). More seeds would narrow it.
+- **Deaths and losses** stay open in part for want of seeds: which ids died decides much in a network of 200. No
+  mean is off by more than 5 %.
 
 The model leaves out: writes to contacts whose token is at hand before the walk ends, the second copy of a request
 where fewer than k nodes are known, hints about the dead, nodes that return under their old address, and how a
