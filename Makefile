@@ -9,10 +9,10 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help demo test test-all check bench lock clean
+.PHONY: help demo test test-all check bench agreement lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(STAMP) ## two peers that know only a key meet and exchange a file, twice
 	@$(PYTHON) -m node.demo
@@ -31,6 +31,9 @@ check: $(STAMP) ## style, format and types
 # A measurement may rightly take longer than any test.
 bench: $(STAMP) ## measure; results are also saved as JSON under .benchmarks/
 	@$(PYTHON) -m pytest tests/benchmarks --benchmark-only --benchmark-autosave --timeout=1800
+
+agreement: $(STAMP) ## hold both simulation engines against each other and the papers: an hour
+	@$(PYTHON) -m simulations.agreement --out docs/results/agreement.md
 
 lock: $(STAMP) ## write the lock files anew from pyproject.toml
 	@packaging/lock.sh
