@@ -120,7 +120,6 @@ class Maintenance:
         """Every contact of `_heard_of` has answered since then."""
         self._heard_of: tuple[Table, int, int] | None = None
         self.own_place = bytes(ID_BYTES)
-        self._refresh_after = self._draw_refresh()
 
     def tick(self, now: float) -> None:
         """Do what is due."""
@@ -202,7 +201,7 @@ class Maintenance:
         """Look into the far buckets soon rather than an hour from now."""
         for bucket in self._context.table.buckets:
             if len(bucket) < self._config.k:
-                bucket.refreshed = now - self._refresh_after + self._rng.uniform(0, 4 * TICK)
+                bucket.refreshed = now - self._config.refresh_interval + self._rng.uniform(0, 4 * TICK)
 
     def _on_full(self, contact: Contact, now: float) -> None:
         """A bucket was full for `contact`: see whether its oldest one still lives (Kademlia paper, section 2.2)."""
@@ -231,17 +230,14 @@ class Maintenance:
             key = self._rng.choice(list(self._lost))
             Revival(self._context, self.own_place).start(self._lost[key], now)
 
-    def _draw_refresh(self) -> float:
-        """Seconds until a bucket nobody looked into is refreshed; not the same for all who joined together."""
-        return self._config.refresh_interval * self._rng.uniform(1 - REFRESH_SPREAD, 1.0)
-
     def _refresh_buckets(self, now: float) -> None:
         table = self._context.table
-        for bucket in table.stale_buckets(now - self._refresh_after)[:1]:
-            bucket.refreshed = now
-            self._refresh_after = self._draw_refresh()
-            target = bucket.low + self._rng.getrandbits(bucket.width) if bucket.width else bucket.low
-            QuietWalk(self._context, (target % (1 << ID_BITS)).to_bytes(ID_BYTES, "big"), now).start(now)
+        interval = self._config.refresh_interval
+        for bucket in table.stale_buckets(now - interval)[:1]:
+            target = (bucket.low + self._rng.getrandbits(bucket.width) if bucket.width else bucket.low) % (1 << ID_BITS)
+            QuietWalk(self._context, target.to_bytes(ID_BYTES, "big"), now).start(now)
+            # As if some time ago: those who joined together shall not look into their buckets together for ever.
+            table.bucket_of(target).refreshed = now - self._rng.uniform(0, REFRESH_SPREAD * interval)
 
     def _repair(self, now: float) -> None:
         """Store anew what nobody has stored for an interval. Jitter lets one holder of twenty do it, and the others see
