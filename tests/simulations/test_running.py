@@ -213,6 +213,7 @@ def test_a_model_is_run_without_a_world() -> None:
 
 def test_the_hash_of_results_does_not_depend_on_who_made_the_numbers() -> None:
     import numpy
+
     hashes = []
     for kind in (float, numpy.float64):
         metrics = Metrics(1, lambda: 0.0)
