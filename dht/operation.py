@@ -152,13 +152,20 @@ class Walk(Operation):
             self.ask(contact, now)
         if self.ended or not (self.suffices() or (self.lookup.finished and self.may_finish())):
             return
-        if self._more_seeds and not self.lookup.closest(1):
-            # All who were nearest are dead: whoever else we know may still lead on.
+        if self._more_seeds and self._short():
+            # The dead are among those whom everybody names: whoever else we know may live, and may lead on.
             self._more_seeds = False
-            self.lookup.seed(self.context.table.neighbours(self.lookup.target, len(self.context.table), suspects=True))
+            alone = not self.lookup.closest(1)
+            table = self.context.table
+            self.lookup.seed(table.neighbours(self.lookup.target, len(table), suspects=alone))
             self.advance(now)
             return
         self.finish_walk(now)
+
+    def _short(self) -> bool:
+        """Whether fewer than the k closest were found, though more are known than were asked."""
+        k = self.context.config.k
+        return not self.suffices() and len(self.lookup.closest(k)) < k
 
     def suffices(self) -> bool:
         """Whether what is known is enough, though slow ones could still answer."""

@@ -8,6 +8,7 @@ whose token we hold is sent the PUT at once in place of a FIND_NODE: its answer 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from dht.contact import Contact
 from dht.events import PutAcknowledged, PutDone, Receipt, Verdict
@@ -57,6 +58,12 @@ class PutWalk(Walk):
         # Early writes would make compare-and-swap race with itself.
         self._sure_within = self.region if expected_seq is None else 0
 
+    def start(self, now: float, contacts: Iterable[Contact] = ()) -> None:
+        """Begin from all we know in the region, too: where it is crowded, others name only the crowd."""
+        number = self.lookup.target
+        near = (contact for contact in self.context.table if contact.long_id ^ number < self.region)
+        super().start(now, (*contacts, *near))
+
     def advance(self, now: float) -> None:
         """Go on, over all of a crowded region."""
         self._widen()
@@ -67,11 +74,19 @@ class PutWalk(Walk):
         if self._expected_seq is not None:
             self.context.request(contact, self, Get, (self.target, True, 0), now, resend=self.thin)
             return
-        near = contact.long_id ^ self.lookup.target < self._sure_within
-        if near and self.context.requests.token_for(contact.key, now):
+        if self._is_sure_of(contact) and self.context.requests.token_for(contact.key, now):
             self._put(contact, now)
         else:
             self.context.request(contact, self, FindNode, (self.target,), now, resend=self.thin)
+
+    def _is_sure_of(self, contact: Contact) -> bool:
+        """Whether it will be one of the replica set: near enough, and not pushed out by k whom we know already."""
+        distance = contact.long_id ^ self.lookup.target
+        if distance >= self._sure_within:
+            return False
+        own = self.context.own_contact
+        nearer = self.lookup.named_within(distance) + (own is not None and own.long_id ^ self.lookup.target < distance)
+        return nearer < self.context.config.k
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
         """Take in contacts and verdicts."""

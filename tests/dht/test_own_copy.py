@@ -109,8 +109,6 @@ class TestMany:
     @pytest.mark.parametrize("rank", [0, 10, 19])
     def test_one_of_the_twenty_nearest_keeps_what_it_writes_in_place_of_the_next(self, crowd: Wire, rank: int) -> None:
         engines = by_distance(crowd)
-        # Unsure of the network's size: nobody is written to before the walk has ended.
-        engines[rank].size.samples = 0
         receipt = written(crowd, engines[rank], record()).receipt
         assert (receipt.stored, receipt.needed) == (20, 15)
         assert {verdict.contact for verdict in receipt.verdicts} == {crowd.contact(engine) for engine in engines[:20]}

@@ -90,10 +90,10 @@ def test_diurnal() -> None:
 def test_record_survival() -> None:
     result, _ = played("record-survival")
     assert unmet(result) == []
-    assert samples(result, "records alive") == [1.0]
+    assert samples(result, "records alive") == [1.0, 1.0]
     assert value(result, "upkeep a holder, record and day") > 0
-    # Every half an hour, more or less.
-    assert value(result, "repairs a record and day") > 24
+    # Every half an hour, or a little later.
+    assert 24 < value(result, "repairs a record and day") < 60
 
 
 def test_records_end_before_a_week_does() -> None:
