@@ -23,7 +23,7 @@ _FULL = Drop("link-full")
 class Link:
     """One direction of an access link: a queue that is emptied at a fixed rate."""
 
-    __slots__ = ("_free_at", "bytes_passed", "dropped", "most_wait", "passed", "queue", "rate")
+    __slots__ = ("_free_at", "dropped", "most_wait", "passed", "queue", "rate")
 
     def __init__(self, rate: float, queue: int) -> None:
         """Take bits a second and the bytes that may wait; the datagram being sent does not wait."""
@@ -34,8 +34,6 @@ class Link:
         self.rate = rate
         self.queue = queue
         self.passed = 0
-        self.bytes_passed = 0
-        """Headers included."""
         self.dropped = 0
         self.most_wait = 0.0
         """Longest time in seconds that a datagram waited before its first bit was sent."""
@@ -55,12 +53,7 @@ class Link:
         took = wait + size * 8 / self.rate
         self._free_at = now + took
         self.passed += 1
-        self.bytes_passed += size
         return took
-
-    def backlog(self, now: float) -> float:
-        """Say how many bytes are waiting or being sent."""
-        return max(0.0, self._free_at - now) * self.rate / 8
 
 
 class AccessLink:

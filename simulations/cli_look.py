@@ -20,7 +20,6 @@ from simulations.errors import BadScenario
 if TYPE_CHECKING:
     from simulations.replay import Replay
     from simulations.results import Run, RunFolder
-    from simulations.results_sweep import Sweep
     from simulations.running import Progress, Report
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that `run` or `sweep` made.")]
@@ -71,18 +70,10 @@ def report(
     """Make one self-contained HTML page of a run or a sweep."""
     with ends(as_json=json):
         from node import cli_render as render
-        from simulations.report import write_report, write_sweep_report
-        from simulations.results import RunFolder
-        from simulations.results_sweep import Sweep
+        from simulations.report import read_folder, write
 
-        file = out or folder / "report.html"
-        what: Run | Sweep
-        if (folder / "sweep.json").is_file():
-            what = Sweep.open(folder)
-            written = write_sweep_report(what, file)
-        else:
-            what = RunFolder.open(folder).load()
-            written = write_report(what, file)
+        what = read_folder(folder)
+        written = write(what, out or folder / "report.html")
         pictures: list[Path] = []
         if plots is not None:
             from simulations.plots import save_plots

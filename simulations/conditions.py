@@ -5,8 +5,11 @@ Decides what stands between a peer and the network. Refuses to know what the pee
 
 from __future__ import annotations
 
+from typing import Final
+
 from simulations.bandwidth import attach
 from simulations.errors import BadScenario
+from simulations.hops import Hop
 from simulations.nat import place_behind
 from simulations.nat_kinds import KINDS, kind_named
 from simulations.nat_mix import NAMES, draw, mix
@@ -15,6 +18,8 @@ from simulations.peers import Peer
 from simulations.randomness import Streams
 from simulations.seal import CheapSeals, RealSeals, Seals
 from simulations.settings import WorldSettings
+from simulations.weather import GilbertElliott, Reordering
+from simulations.weather import attach as attach_hops
 
 
 def nat_shares(nat: str) -> dict[str, float]:
@@ -28,6 +33,10 @@ def nat_shares(nat: str) -> dict[str, float]:
     return mix(nat)
 
 
+HELD_BACK: Final = 0.1
+"""Seconds at most that a reordered datagram is held back. UNSOURCED: a round trip of the median pair, about."""
+
+
 class Surroundings:
     """Places peers in a world of given settings."""
 
@@ -36,6 +45,7 @@ class Surroundings:
         self._network = network
         self._nat_rng = streams.stream("world/nat")
         self._ports_rng = streams.stream("world/nat ports")
+        self._weather_rng = streams.stream("world/weather")
         self._clock_rng = streams.stream("world/clocks")
         self._kinds = nat_shares(settings.nat)
 
@@ -46,8 +56,18 @@ class Surroundings:
             self._put_behind(peer)
         if self._settings.bandwidth:
             attach(network, peer.address[0], up=profile.up, down=profile.down, queue=profile.queue)
+        if hops := self._weather():
+            attach_hops(network, peer.address[0], leaving=hops)
         if self._settings.clock_skew:
             peer.clock_offset = self._clock_rng.gauss(0.0, self._settings.clock_skew)
+
+    def _weather(self) -> list[Hop]:
+        settings, hops = self._settings, list[Hop]()
+        if settings.loss and settings.burst > 1:
+            hops.append(GilbertElliott.of(settings.loss, settings.burst, self._weather_rng))
+        if settings.reordering:
+            hops.append(Reordering(settings.reordering, HELD_BACK, self._weather_rng))
+        return hops
 
     def _put_behind(self, peer: Peer) -> None:
         peer.nat = draw(self._kinds, self._nat_rng)

@@ -135,12 +135,15 @@ def write_sweep_report(sweep: Sweep, path: Path | str) -> Path:
     )
 
 
-def report_folder(folder: Path | str, path: Path | str) -> Path:
-    """Write the report of what a folder holds, a run or a sweep. Raises `BadResults` for anything else."""
+def read_folder(folder: Path | str) -> Run | Sweep:
+    """What a folder holds, a run or a sweep. Raises `BadResults` for anything else."""
     folder = Path(folder)
-    if (folder / "sweep.json").is_file():
-        return write_sweep_report(Sweep.open(folder), path)
-    return write_report(RunFolder.open(folder).load(), path)
+    return Sweep.open(folder) if (folder / "sweep.json").is_file() else RunFolder.open(folder).load()
+
+
+def write(what: Run | Sweep, path: Path | str) -> Path:
+    """Write the report of a run or a sweep."""
+    return write_sweep_report(what, path) if isinstance(what, Sweep) else write_report(what, path)
 
 
 @cache

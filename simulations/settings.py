@@ -29,6 +29,8 @@ class WorldSettings(Settings):
         default="cities", description="one-way delay, for example cities, planetlab, lognormal:50ms,0.4"
     )
     loss: Share = Field(default=0.0, description="probability that a datagram is lost")
+    burst: float = Field(default=1.0, ge=1, description="datagrams lost in a row, on average")
+    reordering: Share = Field(default=0.0, description="probability that a datagram is held back until others pass it")
     duplication: Share = Field(default=0.0, description="probability that a datagram arrives twice")
     nat: str = Field(default="none", description="where home devices stand: a NAT kind, a mix of them, or none")
     bandwidth: bool = Field(default=False, description="whether access links have the rates of their device class")

@@ -15,6 +15,7 @@ from dht.constants import ID_BYTES
 from dht.events import FindNodeDone, GetDone, OperationEvent, PutAcknowledged, PutDone, Receipt
 from dht.identity import IdentityKey
 from dht.records import Kind, SignedRecord, sign_record
+from simulations.diurnal import Diurnal
 from simulations.errors import BadScenario, SimulationError
 from simulations.ground import Ground
 from simulations.peers import Peer
@@ -166,9 +167,14 @@ class Workload(Ground):
 
     # Many
 
-    async def puts(self, count: int, *, per_second: float = 10.0, by: Sequence[Peer] | None = None) -> list[PutOutcome]:
-        """Put `count` new records, at random times but `per_second` on average; wait for the last."""
-        return await self._many(count, per_second, lambda _: self.put(by=self.asker(by)))
+    async def puts(
+        self, count: int, *, per_second: float = 10.0, by: Sequence[Peer] | None = None, diurnal: Diurnal | None = None
+    ) -> list[PutOutcome]:
+        """Put `count` new records, at random times but `per_second` on average; wait for the last.
+
+        With `diurnal` more by day than by night, of longitude 0.
+        """
+        return await self._many(count, per_second, lambda _: self.put(by=self.asker(by)), diurnal)
 
     async def gets(
         self,
@@ -178,13 +184,15 @@ class Workload(Ground):
         per_second: float = 10.0,
         by: Sequence[Peer] | None = None,
         paths: int | None = None,
+        diurnal: Diurnal | None = None,
     ) -> list[GetOutcome]:
-        """Read records chosen at random `count` times, `per_second` on average; wait for the last."""
+        """Read records chosen at random `count` times, `per_second` on average; wait for the last. As `puts`."""
         if not records:
             raise BadScenario("there is nothing to read: put records first, and give them to gets()")
         rng = self.streams.stream(f"gets/{self._next()}")
         chosen = [rng.choice(records) for _ in range(count)]
-        return await self._many(count, per_second, lambda at: self.get(chosen[at], by=self.asker(by), paths=paths))
+        asker, get = self.asker, self.get
+        return await self._many(count, per_second, lambda at: get(chosen[at], by=asker(by), paths=paths), diurnal)
 
     async def find_nodes(self, count: int, *, per_second: float = 10.0) -> list[FindNodeDone | None]:
         """Look for `count` random places, `per_second` on average; wait for the last."""
@@ -200,15 +208,23 @@ class Workload(Ground):
                 return peer
         raise NobodyAsks(f"seed {self.seed}, at {self.elapsed:.3f} s: none of {len(pool)} peers lives and has joined")
 
-    async def _many(self, count: int, per_second: float, start: Callable[[int], Coroutine[Any, Any, T]]) -> list[T]:
+    async def _many(
+        self,
+        count: int,
+        per_second: float,
+        start: Callable[[int], Coroutine[Any, Any, T]],
+        diurnal: Diurnal | None = None,
+    ) -> list[T]:
         if not (count > 0 and per_second > 0):
             raise BadScenario(f"{count!r} operations at {per_second!r} a second: both must be above 0")
         rng = self.streams.stream(f"arrivals/{self._next()}")
+        # Askers know nothing of one another, so they come as a Poisson process; without day and night a steady one.
+        wave = diurnal or Diurnal(0.0, 0.0)
         tasks: list[asyncio.Task[T]] = []
         async with asyncio.TaskGroup() as group:
             for index in range(count):
-                # Exponential gaps make a Poisson process: askers know nothing of one another.
-                await asyncio.sleep(rng.expovariate(per_second))
+                now = self.queue.now
+                await asyncio.sleep(wave.next_arrival(now, per_second, rng) - now)
                 tasks.append(group.create_task(start(index)))
         return [task.result() for task in tasks]
 

@@ -76,6 +76,8 @@ class World(Lives, Workload):
         seed: int = 1,
         latency: str | Latency = "cities",
         loss: float = 0.0,
+        burst: float = 1.0,
+        reordering: float = 0.0,
         duplication: float = 0.0,
         nat: str = "none",
         bandwidth: bool = False,
@@ -94,6 +96,8 @@ class World(Lives, Workload):
             self.settings = WorldSettings(
                 latency=latency if isinstance(latency, str) else type(latency).__name__,
                 loss=loss,
+                burst=burst,
+                reordering=reordering,
                 duplication=duplication,
                 nat=nat,
                 bandwidth=bandwidth,
@@ -108,7 +112,9 @@ class World(Lives, Workload):
         loop = _running_loop()
         queue = EventQueue() if loop is None else loop.network.queue
         self.latency = latency_named(latency, streams)
-        network = Network(queue, streams, latency=self.latency, loss=loss, duplication=duplication, trace=trace)
+        # Loss that comes in bursts is each peer's own line's: see `conditions`.
+        even = loss if burst == 1 else 0.0
+        network = Network(queue, streams, latency=self.latency, loss=even, duplication=duplication, trace=trace)
         if loop is not None:
             loop.network = network
         super().__init__(seed, queue, network, streams, trace)

@@ -7,7 +7,7 @@ import pytest
 
 from simulations.comparison import compare
 from simulations.metrics import Table
-from simulations.report import report_folder, write_comparison, write_report
+from simulations.report import read_folder, write, write_comparison, write_report
 from simulations.report_cards import verdict
 from simulations.report_map import LEAST_ALIKE, MOST_NODES, map_data
 from simulations.report_timeline import timeline_data
@@ -161,7 +161,7 @@ def test_a_run_that_is_not_done_is_reported_as_such(tmp_path: Path) -> None:
 
 def test_what_is_neither_run_nor_sweep_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadResults, match="no run"):
-        report_folder(tmp_path, tmp_path / "report.html")
+        write(read_folder(tmp_path), tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
 
 
@@ -210,7 +210,7 @@ def test_a_sweep_has_a_page_of_its_own(tmp_path: Path) -> None:
             result.tables["operations"].columns["kind"] = ["get"] * 20
             result.tables["values"] = Table("values")
             folder.add(result)
-    text = report_folder(sweep.path, tmp_path / "sweep.html").read_text(encoding="utf-8")
+    text = write(read_folder(sweep.path), tmp_path / "sweep.html").read_text(encoding="utf-8")
     page = Page(text)
     assert_takes_nothing_from_outside(text, page)
     assert "How it <grows>" in page.text

@@ -7,6 +7,7 @@ import pytest
 from dht.engine import DhtEngine
 from dht.events import GetDone, Mode
 from simulations import Profile, World, run
+from simulations.diurnal import DAY, Diurnal
 from simulations.errors import BadScenario, SimulationError
 from simulations.trace import Trace
 from simulations.workload import NobodyAsks
@@ -364,3 +365,36 @@ class TestCutOff:
         assert not put.ok
         assert put.receipt.stored <= 1 < put.receipt.needed
         assert get.reason == "not-found"
+
+
+class TestWeather:
+    def test_bursts_lose_as_many_datagrams_as_even_loss(self):
+        async def script(world):
+            await world.run(minutes=20)
+
+        for burst in (1.0, 4.0):
+            world, _ = play(script, loss=0.05, burst=burst)
+            sent = sum(world.network.host(peer.address[0]).sent for peer in world.peers)
+            assert 0.03 < sum(world.network.dropped.values()) / sent < 0.07
+
+    def test_datagrams_held_back_cost_time_and_no_answer(self):
+        async def script(world):
+            records = await world.puts(5)
+            return await world.gets(20, records)
+
+        slow, reads = play(script, reordering=0.5)
+        quick, _ = play(script)
+        assert all(outcome.ok for outcome in reads)
+        assert slow.metrics.figure("get.p50") > quick.metrics.figure("get.p50")
+
+    def test_people_ask_by_day(self):
+        async def script(world):
+            wave = Diurnal(1.0, peak_hour=6.0)
+            await world.puts(60, per_second=60 / DAY, diurnal=wave)
+
+        world, _ = play(script)
+        operations = world.metrics.tables["operations"]
+        columns = operations.columns
+        times = [at % DAY for at, kind in zip(columns["started"], columns["kind"], strict=True) if kind == "put"]
+        assert len(times) == 60
+        assert sum(at < DAY / 2 for at in times) > 45
