@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from dht.identity import PublicKey
+from node.adapters.stream_link import link_over
 from node.node_events import EventLog, LinkEnded, LinkOpened
 from node.node_results import LinkInfo
-from node.ports import Link, LinkEnd, StreamHandler
+from node.ports import Link, LinkEnd, Opened, StreamHandler
 
 MAX_LINKS: Final = 256
 """Links open at once. UNSOURCED: 155 kB each on aiortc makes 40 MB."""
@@ -33,9 +34,18 @@ class _Entry:
 class Links:
     """The open links by peer."""
 
-    def __init__(self, events: EventLog, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        events: EventLog,
+        now: Callable[[], float],
+        clock: Callable[[], float],
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        """`now` gives Unix seconds, `clock` seconds that never jump."""
         self._events = events
         self._now = now
+        self._clock = clock
+        self._random_bytes = random_bytes
         self._entries: dict[PublicKey, _Entry] = {}
         self._handlers: dict[str, Callable[[Link], StreamHandler]] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -57,6 +67,12 @@ class Links:
     def age(self, peer: PublicKey) -> float:
         """Seconds since the link with `peer` opened."""
         return self._now() - self._entries[peer].opened
+
+    async def join(self, peer: PublicKey, opened: Opened, *, initiated: bool) -> Link:
+        """Take a channel in that was opened with `peer`. Raises `LinkError` when it ends meanwhile."""
+        link = link_over(opened, peer, initiated=initiated, clock=self._clock, random_bytes=self._random_bytes)
+        self.add(link)
+        return link
 
     def add(self, link: Link) -> None:
         """Take a new link in; an older one with the same peer is closed."""

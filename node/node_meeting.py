@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from dht.contact import Contact
 from dht.errors import LocalError
@@ -21,7 +21,7 @@ from node.node_calls import CallEnd, Calls
 from node.node_events import EventLog, LinkFailed
 from node.node_links import MAX_LINKS, Links, path_text
 from node.node_results import ConnectOutcome, FindOutcome, Reason
-from node.ports import Link, LinkEnd, LinkError, LinkFault
+from node.ports import Link, LinkEnd, LinkError, LinkFault, Session
 from node.protocols.signaling import Signaling
 from node.protocols.signaling_events import (
     AnswerReceived,
@@ -59,24 +59,6 @@ _FAULTS: Final = {
     Fault.NO_ANSWER: Reason.NO_ANSWER,
     Fault.BAD_ANSWER: Reason.BAD_ANSWER,
 }
-
-
-class Session(Protocol):
-    """One attempt at one link (`WebRtcSession`)."""
-
-    phases: dict[str, float]
-
-    async def offer(self) -> bytes:
-        """Gather and return our offer."""
-
-    async def answer(self, offer: bytes) -> bytes:
-        """Take the peer's offer, gather, and return our answer. Raises `LinkError`."""
-
-    async def connect(self, peer: PublicKey, answer: bytes | None = None, *, timeout: float | None = None) -> Link:
-        """Open the link. Raises `LinkError`; closes itself then."""
-
-    async def close(self) -> None:
-        """Give the attempt up."""
 
 
 class _Failed(Exception):
@@ -206,10 +188,9 @@ class Meeting:
             ended = await self._timed(called, phases, "signaling")
             if isinstance(ended, OfferReceived):
                 return await self._join(self._answering.get(peer))
-            link = await session.connect(peer, _answer_of(ended))
+            opened = await session.connect(peer, _answer_of(ended))
             phases.update({name: session.phases[name] for name in ("ice", "dtls", "sctp") if name in session.phases})
-            self._links.add(link)
-            return link
+            return await self._links.join(peer, opened, initiated=True)
         except LinkError as error:
             phases.update(session.phases)
             reason = Reason.REFUSED if error.end.fault is LinkFault.REFUSED else Reason.LINK_FAILED
@@ -297,9 +278,8 @@ class Meeting:
                 raise
             if not self.calls.answer(offer, answer):
                 raise LinkError(LinkEnd(LinkFault.LOST, "gathering took longer than the offer lives"))
-            link = await session.connect(offer.peer, timeout=ANSWER_TIMEOUT)
-            self._links.add(link)
-            return link
+            opened = await session.connect(offer.peer, timeout=ANSWER_TIMEOUT)
+            return await self._links.join(offer.peer, opened, initiated=False)
         finally:
             await session.close()
 

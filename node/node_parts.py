@@ -24,7 +24,7 @@ from node.adapters.udp import UdpSockets
 from node.config import NodeConfig
 from node.driver import Datagrams
 from node.node_keys import FileKeys, Keys
-from node.node_meeting import Session
+from node.ports import Session
 from node.storage import Storage
 
 if TYPE_CHECKING:

@@ -44,6 +44,12 @@ class LinkFault(enum.Enum):
     """The peer broke the stream protocol; `detail` says how."""
     BAD_DESCRIPTION = "bad-description"
     """The peer's offer or answer does not decode, or does not fit."""
+    NO_PROOF = "no-proof"
+    """Whoever answered did not prove that it has the peer's key."""
+    RELAY_FAILED = "relay-failed"
+    """No relay carried the link; `detail` says what each of them did."""
+    FORGOTTEN = "forgotten"
+    """The peer has lost its end of the link, as after a restart: what was under way is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +97,22 @@ class StreamMisuse(LocalError):
 
 @dataclass(frozen=True, slots=True)
 class LinkPath:
-    """Which way the bytes go: candidate types and addresses of both ends, as far as known."""
+    """Which way the bytes go: candidate types and addresses of both ends, as far as known.
+
+    Types are ICE's (host, srflx, prflx), `relay` for a circuit of the mesh (the address is the relay's, `via` the keys
+    of the relays in order from our end), `websocket` for TCP, and `memory`.
+    """
 
     local_type: str = "memory"
     local_address: Address | None = None
     remote_type: str = "memory"
     remote_address: Address | None = None
+    via: tuple[PublicKey, ...] = ()
+
+    @property
+    def direct(self) -> bool:
+        """Whether no third party carries it."""
+        return not self.via
 
 
 @dataclass(slots=True)
@@ -185,3 +201,110 @@ class LinkDialer(Protocol):
 
 Phases = Mapping[str, float]
 """Seconds by phase name."""
+
+
+class Channel(Protocol):
+    """What carries the messages of a link: reliable and in order, until it ends.
+
+    It calls back from the event loop, never from inside `send`. Nothing is delivered before `start`.
+    """
+
+    on_message: Callable[[bytes], None]
+    on_room: Callable[[], None]
+    on_closed: Callable[[LinkEnd], None]
+
+    def start(self) -> None:
+        """Deliver what came so far, and everything from now on; the callbacks must be set."""
+
+    @property
+    def room(self) -> int:
+        """Bytes it takes now; zero or less means wait for `on_room`."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything handed over was taken by the other side."""
+
+    def send(self, message: bytes) -> None:
+        """Hand over one message, of 65,536 bytes at most."""
+
+    async def close(self) -> None:
+        """Free everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A channel with a peer that has proven its key, over a path that was found."""
+
+    channel: Channel
+    path: LinkPath
+    phases: dict[str, float] = field(default_factory=dict)
+
+
+Extras = tuple[tuple[int, bytes], ...]
+"""What travels in an offer or answer besides ICE: (tag, up to 255 bytes); see `node.protocols.offer`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairTried:
+    """One pair of addresses that ICE tried, or a spread of sockets as a whole."""
+
+    local: str
+    """Type and address, such as `srflx 203.0.113.5:4711`."""
+    remote: str
+    outcome: str
+    """nominated, succeeded, failed, waiting"""
+    checks: int = 0
+    """Requests sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class WayTried:
+    """One way to a peer that was tried, for `--explain`."""
+
+    way: str
+    """dial (no answer needed), ice, relay, websocket"""
+    started: float
+    """Seconds after the attempt began."""
+    seconds: float
+    outcome: str
+    """opened, failed, overtaken (another way was quicker), skipped"""
+    detail: str = ""
+    """Why, in one sentence."""
+    pairs: tuple[PairTried, ...] = ()
+    local: tuple[str, ...] = ()
+    """Our candidates."""
+    remote: tuple[str, ...] = ()
+    """The peer's candidates."""
+
+
+class Session(Protocol):
+    """One attempt at one channel by offer and answer (`WebRtcSession`)."""
+
+    phases: dict[str, float]
+
+    async def offer(self, extras: Extras = ()) -> bytes:
+        """Gather and return our offer."""
+
+    async def answer(self, offer: bytes, extras: Extras = ()) -> bytes:
+        """Take the peer's offer, gather, and return our answer. Raises `LinkError`."""
+
+    async def connect(self, peer: PublicKey, answer: bytes | None = None, *, timeout: float | None = None) -> Opened:
+        """Open the channel. Raises `LinkError`; closes itself then."""
+
+    async def close(self) -> None:
+        """Give the attempt up."""
+
+
+class Answerless(Protocol):
+    """Opens channels with peers that can be reached, with no offer and no answer before; and takes such channels."""
+
+    fingerprint: bytes
+    """SHA-256 of the certificate our end keeps; for the peer record."""
+    on_opened: Callable[[PublicKey, Opened], None]
+    """Called with each channel that a peer opened; the peer has proven its key."""
+
+    async def dial(self, peer: PublicKey, address: Address, fingerprint: bytes, *, timeout: float) -> Opened:
+        """Open a channel to `peer`, which listens at `address`. Raises `LinkError`."""
+
+    async def close(self) -> None:
+        """Stop listening and give up every attempt."""

@@ -51,7 +51,7 @@ _BITMAP: Final = 32
 
 
 class NetworkChannel:
-    """One end of a link's path: a `MessageChannel` of `node.adapters.stream_link`."""
+    """One end of a link's path: a `Channel` of `node.ports`."""
 
     def __init__(
         self, transmit: Callable[[bytes], object], release: Callable[[NetworkChannel], object], rng: Random
@@ -85,6 +85,9 @@ class NetworkChannel:
         self._consent = self._loop.call_later(self._until_check(), self._check_consent)
 
     # What a link asks
+
+    def start(self) -> None:
+        """What came early is scheduled for the moment after: nothing is delivered before the turn of the loop ends."""
 
     @property
     def room(self) -> int:

@@ -19,9 +19,8 @@ from typing import Any, Final
 from dht.errors import DecodeError
 from dht.identity import PublicKey
 from dht.stun import BINDING_REQUEST, BINDING_SUCCESS, HEADER, MAGIC_COOKIE, is_stun
-from node.adapters.stream_link import StreamLink
 from node.adapters.webrtc import WebRtcConfig
-from node.ports import LinkEnd, LinkError, LinkFault, LinkPath, LinkStats, StreamMisuse
+from node.ports import Extras, LinkEnd, LinkError, LinkFault, LinkPath, Opened, StreamMisuse
 from node.protocols.offer import (
     FINGERPRINT_BYTES,
     Kind,
@@ -125,18 +124,16 @@ class NetworkSession:
 
     # What a node asks
 
-    async def offer(self) -> bytes:
+    async def offer(self, extras: Extras = ()) -> bytes:
         """Gather and return our offer."""
-        return (await self._describe(Kind.OFFER)).to_bytes()
+        return (await self._describe(Kind.OFFER, extras)).to_bytes()
 
-    async def answer(self, offer: bytes) -> bytes:
+    async def answer(self, offer: bytes, extras: Extras = ()) -> bytes:
         """Take the peer's offer, gather, and return our answer. Raises `LinkError` (bad-description)."""
         self._take(offer, Kind.OFFER)
-        return (await self._describe(Kind.ANSWER)).to_bytes()
+        return (await self._describe(Kind.ANSWER, extras)).to_bytes()
 
-    async def connect(
-        self, peer: PublicKey, answer: bytes | None = None, *, timeout: float | None = None
-    ) -> StreamLink:
+    async def connect(self, peer: PublicKey, answer: bytes | None = None, *, timeout: float | None = None) -> Opened:
         """Find a path, go through the handshakes and return the link. Raises `LinkError` with a typed reason."""
         try:
             async with asyncio.timeout(timeout):
@@ -176,7 +173,7 @@ class NetworkSession:
         for candidate in remote.candidates:
             self._far_ends.setdefault((candidate.host, candidate.port), candidate.kind)
 
-    async def _describe(self, kind: Kind) -> SessionDescription:
+    async def _describe(self, kind: Kind, extras: Extras) -> SessionDescription:
         if self._description is not None:
             raise StreamMisuse("a session makes one offer or answer: take a new one")
         started = self._loop.time()
@@ -196,6 +193,7 @@ class NetworkSession:
                 PackedCandidate("host", *own),
                 *(PackedCandidate("srflx", *address) for address in self._outside),
             ),
+            extras=extras,
         )
         return self._description
 
@@ -220,7 +218,7 @@ class NetworkSession:
 
     # Meeting
 
-    async def _connect(self, peer: PublicKey, *, dialled: bool) -> StreamLink:
+    async def _connect(self, peer: PublicKey, *, dialled: bool) -> Opened:
         assert self._remote is not None
         started = self._loop.time()
         checking = self._loop.create_task(self._check_all(self._remote.ufrag.encode()))
@@ -232,7 +230,7 @@ class NetworkSession:
                 await self._follow(started, checking)
         finally:
             checking.cancel()
-        return self._hand_over(peer, dialled=dialled)
+        return self._hand_over()
 
     async def _check_all(self, name: bytes) -> None:
         pause = CHECK_INTERVAL
@@ -285,30 +283,22 @@ class NetworkSession:
         self.phases[phase] = now - started
         return now
 
-    def _hand_over(self, peer: PublicKey, *, dialled: bool) -> StreamLink:
+    def _hand_over(self) -> Opened:
         path, own = self._path, self._endpoint.address
         assert path is not None
         if not self._host.alive:
             raise LinkError(LinkEnd(LinkFault.LOST, "this machine was switched off"))
         seen = self._seen_as or own
         local = "host" if seen == own else "srflx" if seen in self._outside else "prflx"
-        stats = LinkStats(phases=self.phases, path=LinkPath(local, seen, self._far_ends.get(path, "prflx"), path))
+        path_found = LinkPath(local, seen, self._far_ends.get(path, "prflx"), path)
         self._host.forget(self)
         self._channel = self._host.open_channel(
             lambda data: self._send(path, data), lambda: self._host.network.unbind(self._endpoint)
         )
-        link = StreamLink(
-            self._channel,
-            peer,
-            initiated=dialled,
-            config=self._config.streams,
-            stats=stats,
-            random_bytes=self._host.rng.randbytes,
-        )
         early, self._early = self._early, []
         for data in early:
             self._loop.call_soon(self._channel.receive, data)
-        return link
+        return Opened(self._channel, path_found, self.phases)
 
     # Datagrams
 

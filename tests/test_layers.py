@@ -20,6 +20,7 @@ LAYERS: dict[str, float] = {
     "dht/identity.py": 1,
     "dht/contact.py": 2,
     "dht/records.py": 2,
+    "dht/nat_report.py": 1,
     "dht/limits.py": 3,
     "dht/size.py": 3,
     "dht/stun.py": 3,

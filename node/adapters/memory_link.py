@@ -33,7 +33,16 @@ class MemoryChannel:
         self._capacity = capacity
         self._under_way = 0
         self._open = True
+        self._started = False
+        self._early: list[bytes] = []
         self.other: MemoryChannel | None = None
+
+    def start(self) -> None:
+        """Deliver what came so far, and everything from now on."""
+        self._started = True
+        for message in self._early:
+            self._loop.call_soon(self.on_message, message)
+        self._early.clear()
 
     @property
     def room(self) -> int:
@@ -73,13 +82,31 @@ class MemoryChannel:
         self._under_way -= len(message)
         other = self.other
         if self._open and other is not None and other._open:
-            other.on_message(message)
+            if other._started:
+                other.on_message(message)
+            else:
+                other._early.append(message)
         if full and self.room > 0:
             self.on_room()
 
 
+class MemoryChannelPair:
+    """Both ends of a channel; `break_path` makes it go dead for both at once."""
+
+    def __init__(self, *, delay: float = 0.0, capacity: int = DEFAULT_CAPACITY) -> None:
+        self.near = MemoryChannel(delay, capacity)
+        self.far = MemoryChannel(delay, capacity)
+        self.near.other, self.far.other = self.far, self.near
+
+    def break_path(self, detail: str = "the path was broken") -> None:
+        """Lose everything under way and end both ends."""
+        end = LinkEnd(LinkFault.LOST, detail)
+        self.near.lost(end)
+        self.far.lost(end)
+
+
 class MemoryLinkPair:
-    """Both ends of one link; `break_path` makes it go dead for both at once."""
+    """Both ends of one link."""
 
     def __init__(
         self,
@@ -90,17 +117,13 @@ class MemoryLinkPair:
         capacity: int = DEFAULT_CAPACITY,
         config: StreamConfig | None = None,
     ) -> None:
-        self._near = MemoryChannel(delay, capacity)
-        self._far = MemoryChannel(delay, capacity)
-        self._near.other, self._far.other = self._far, self._near
-        self.near = StreamLink(self._near, listener, initiated=True, config=config)
-        self.far = StreamLink(self._far, dialler, initiated=False, config=config)
+        self._channels = MemoryChannelPair(delay=delay, capacity=capacity)
+        self.near = StreamLink(self._channels.near, listener, initiated=True, config=config)
+        self.far = StreamLink(self._channels.far, dialler, initiated=False, config=config)
 
     def break_path(self, detail: str = "the path was broken") -> None:
         """Lose everything under way and end both links."""
-        end = LinkEnd(LinkFault.LOST, detail)
-        self._near.lost(end)
-        self._far.lost(end)
+        self._channels.break_path(detail)
 
     async def close(self) -> None:
         """Close both ends."""

@@ -11,11 +11,11 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from dht.identity import PublicKey
 from node.adapters.link_stream import LinkStream
-from node.ports import LinkEnd, LinkError, LinkFault, LinkStats, Stream, StreamHandler, StreamReset
+from node.ports import Channel, LinkEnd, LinkError, LinkFault, LinkStats, Opened, Stream, StreamHandler, StreamReset
 from node.protocols.stream_events import (
     CloseCode,
     ConnectionClosed,
@@ -38,34 +38,12 @@ CLOSE_GRACE: Final = 1.0
 DISCARD_CHUNK: Final = 1 << 20
 
 
-class MessageChannel(Protocol):
-    """What carries the messages. It calls back from the event loop, never from inside `send`."""
-
-    on_message: Callable[[bytes], None]
-    on_room: Callable[[], None]
-    on_closed: Callable[[LinkEnd], None]
-
-    @property
-    def room(self) -> int:
-        """Bytes it takes now; zero or less means wait for `on_room`."""
-
-    @property
-    def idle(self) -> bool:
-        """Whether everything handed over was taken by the other side."""
-
-    def send(self, message: bytes) -> None:
-        """Hand over one message."""
-
-    async def close(self) -> None:
-        """Free everything."""
-
-
 class StreamLink:
     """A `Link` to `peer` over `channel`."""
 
     def __init__(
         self,
-        channel: MessageChannel,
+        channel: Channel,
         peer: PublicKey,
         *,
         initiated: bool,
@@ -98,6 +76,7 @@ class StreamLink:
         channel.on_message = self._on_message
         channel.on_room = self._flush
         channel.on_closed = self._on_channel_closed
+        channel.start()
         self.flush_soon()
 
     @property
@@ -364,3 +343,25 @@ class StreamLink:
             for task in left:
                 task.cancel()
             await asyncio.wait(left, timeout=CLOSE_GRACE)
+
+
+def link_over(
+    opened: Opened,
+    peer: PublicKey,
+    *,
+    initiated: bool,
+    config: StreamConfig | None = None,
+    clock: Callable[[], float] | None = None,
+    random_bytes: Callable[[int], bytes] = os.urandom,
+) -> StreamLink:
+    """Make a link of a channel that was opened."""
+    stats = LinkStats(path=opened.path, phases=opened.phases)
+    return StreamLink(
+        opened.channel,
+        peer,
+        initiated=initiated,
+        config=config,
+        stats=stats,
+        clock=clock,
+        random_bytes=random_bytes,
+    )

@@ -2,7 +2,7 @@
 
 Decides the order of the phases, how long each may take, and with which typed reason it fails. Whoever carries offer and
 answer vouches for them (sealed and signed by the peers' identities); the fingerprint inside is enforced here, so the
-link is bound to the identity given to `connect`. aiortc is imported with the first session: it costs 0.4 s and 44 MB.
+channel is bound to the identity given to `connect`. aiortc is imported with the first session: 0.4 s and 44 MB.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import functools
 import logging
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from dht.errors import BadConfig, DecodeError
 from dht.identity import PublicKey
-from node.adapters.stream_link import StreamLink
-from node.ports import Address, LinkEnd, LinkError, LinkFault, LinkPath, LinkStats, StreamMisuse
+from node.ports import Address, Extras, LinkEnd, LinkError, LinkFault, LinkPath, Opened, StreamMisuse
 from node.protocols.offer import (
     MAX_CANDIDATES,
     TYPE_PREFERENCE,
@@ -30,7 +29,6 @@ from node.protocols.offer import (
     decode_description,
     derived_priority,
 )
-from node.protocols.stream_events import StreamConfig
 
 if TYPE_CHECKING:
     from aiortc import RTCIceTransport
@@ -61,7 +59,6 @@ class WebRtcConfig:
     """Seconds for the checks. aioice itself gives up after 63. UNSOURCED."""
     handshake_timeout: float = 10.0
     """Seconds for DTLS, and again for SCTP: three repeats of a lost flight (RFC 6347 section 4.2.4.1)."""
-    streams: StreamConfig = field(default_factory=StreamConfig)
 
     def __post_init__(self) -> None:
         if self.ice_timeout <= 0 or self.handshake_timeout <= 0:
@@ -82,28 +79,26 @@ class WebRtcSession:
         self._sctp: RunSctpTransport | None = None
         self._handed_over = False
 
-    async def offer(self) -> bytes:
+    async def offer(self, extras: Extras = ()) -> bytes:
         """Gather and return our offer."""
-        return (await self._describe(Kind.OFFER)).to_bytes()
+        return (await self._describe(Kind.OFFER, extras)).to_bytes()
 
-    async def answer(self, offer: bytes) -> bytes:
+    async def answer(self, offer: bytes, extras: Extras = ()) -> bytes:
         """Take the peer's offer, gather, and return our answer. Raises `LinkError` (bad-description)."""
         remote = _decode(offer)
         if remote.kind is not Kind.OFFER:
             raise LinkError(LinkEnd(LinkFault.BAD_DESCRIPTION, f"expected an offer, got an {remote.kind.name.lower()}"))
         self._remote = remote
-        return (await self._describe(Kind.ANSWER)).to_bytes()
+        return (await self._describe(Kind.ANSWER, extras)).to_bytes()
 
-    async def connect(
-        self, peer: PublicKey, answer: bytes | None = None, *, timeout: float | None = None
-    ) -> StreamLink:
-        """Run ICE, DTLS and SCTP and return the link. The side that offered passes the peer's `answer`.
+    async def connect(self, peer: PublicKey, answer: bytes | None = None, *, timeout: float | None = None) -> Opened:
+        """Run ICE, DTLS and SCTP and return the channel. The side that offered passes the peer's `answer`.
 
         Raises `LinkError` with a typed reason; whatever happens, nothing is left behind.
         """
         try:
             async with asyncio.timeout(timeout):
-                return await self._connect(peer, answer)
+                return await self._connect(answer)
         except TimeoutError:
             raise LinkError(LinkEnd(self._late, f"not open after {timeout:g} s")) from None
         finally:
@@ -121,7 +116,7 @@ class WebRtcSession:
         if self._connection is not None:
             await self._connection.close()
 
-    async def _describe(self, kind: Kind) -> SessionDescription:
+    async def _describe(self, kind: Kind, extras: Extras) -> SessionDescription:
         from aiortc import RTCIceTransport
 
         from node.adapters.webrtc_dtls import RunDtlsTransport
@@ -159,9 +154,10 @@ class WebRtcSession:
             password=connection.local_password,
             fingerprint=certificate.sha256(),
             candidates=_pack_candidates(connection),
+            extras=extras,
         )
 
-    async def _connect(self, peer: PublicKey, answer: bytes | None) -> StreamLink:
+    async def _connect(self, answer: bytes | None) -> Opened:
         if answer is not None:
             self._remote = self._read_answer(answer)
         remote = self._remote
@@ -180,7 +176,7 @@ class WebRtcSession:
         if self._dtls.state != "connected":
             raise LinkError(LinkEnd(LinkFault.DTLS_FAILED, "the peer broke the handshake off"))
         await self._phase("sctp", self._start_sctp(), self.config.handshake_timeout, LinkFault.SCTP_FAILED)
-        return self._hand_over(peer, initiated=remote.kind is Kind.ANSWER)
+        return self._hand_over()
 
     def _read_answer(self, answer: bytes) -> SessionDescription:
         remote = _decode(answer)
@@ -244,25 +240,20 @@ class WebRtcSession:
         if sctp.state != "connected":
             raise ConnectionError("the peer ended the connection before the channel was up")
 
-    def _hand_over(self, peer: PublicKey, *, initiated: bool) -> StreamLink:
+    def _hand_over(self) -> Opened:
         from node.adapters.webrtc_channel import WebRtcChannel
 
         assert self._ice is not None
         assert self._dtls is not None
         assert self._sctp is not None
         assert self._connection is not None
-        stats = LinkStats(phases=self.phases)
+        path = LinkPath()
         selected = self._connection.selected()
         if selected is not None:
             local, far = selected
-            stats.path = LinkPath(local.type, (local.host, local.port), far.type, (far.host, far.port))
-        channel = WebRtcChannel(self._ice, self._dtls, self._sctp)
+            path = LinkPath(local.type, (local.host, local.port), far.type, (far.host, far.port))
         self._handed_over = True
-        link = StreamLink(
-            channel, peer, initiated=initiated, config=self.config.streams, stats=stats, clock=time.monotonic
-        )
-        channel.start()
-        return link
+        return Opened(WebRtcChannel(self._ice, self._dtls, self._sctp), path, self.phases)
 
 
 @functools.lru_cache(maxsize=1)

@@ -7,8 +7,10 @@ and ICE itself.
 Layout, version 1 (big-endian):
 
     version(1) kind(1) | ufrag length(1) ufrag | pwd length(1) pwd | sha-256(32) | count(1) candidate*
-    kind: bits 0-1 kind (1 offer, 2 answer, 3 refusal), bits 2-3 setup, bit 4 end of candidates, rest zero
+    [count(1) extra*]
+    kind: bits 0-1 kind (1 offer, 2 answer, 3 refusal), bits 2-3 setup, bit 4 end of candidates, bit 5 extras, rest zero
     candidate: head(1) address(4|16) port(2) [priority(4)]; head: bits 0-1 type, bit 2 IPv6, bit 3 priority follows
+    extra: tag(1) length(1) value; unknown tags are passed over, a tag may come several times
     refusal: version(1) kind(1) reason(1)
 """
 
@@ -26,6 +28,9 @@ from dht.errors import DecodeError, LocalError
 VERSION: Final = 1
 MAX_CANDIDATES: Final = 16
 """Bounds the checks a hostile description can make us send (RFC 8445 section 19.5.1 bounds them at 100 pairs)."""
+
+MAX_EXTRAS: Final = 8
+"""What there is today: a NAT report, a circuit key, three relays; and room. UNSOURCED"""
 
 FINGERPRINT_BYTES: Final = 32
 _ICE_TEXT: Final = re.compile(rb"[A-Za-z0-9+/]+")
@@ -56,6 +61,17 @@ class Setup(enum.IntEnum):
     ACTPASS = 0
     ACTIVE = 1
     PASSIVE = 2
+
+
+class Extra(enum.IntEnum):
+    """Tags of what a description carries besides ICE."""
+
+    NAT_REPORT = 1
+    """How the sender's router maps and filters (`dht.nat_report`)."""
+    CIRCUIT_KEY = 2
+    """32 bytes: an X25519 key of this session alone, for a link through relays."""
+    RELAY = 3
+    """A relay that the sender proposes (`node.protocols.circuit`)."""
 
 
 class RefusalReason(enum.IntEnum):
@@ -100,6 +116,12 @@ class SessionDescription:
     fingerprint: bytes
     candidates: tuple[PackedCandidate, ...]
     end_of_candidates: bool = True
+    extras: tuple[tuple[int, bytes], ...] = ()
+    """(tag, up to 255 bytes), tags of `Extra`."""
+
+    def extra(self, tag: Extra) -> bytes | None:
+        """The first extra of that tag."""
+        return next((value for known, value in self.extras if known == tag), None)
 
     def to_bytes(self) -> bytes:
         """Encode. Raises `LocalError` when a field does not fit the format."""
@@ -109,7 +131,9 @@ class SessionDescription:
             raise LocalError(f"a SHA-256 fingerprint has 32 bytes, not {len(self.fingerprint)}")
         if len(self.candidates) > MAX_CANDIDATES:
             raise LocalError(f"{len(self.candidates)} candidates: at most {MAX_CANDIDATES} fit a description")
-        kind = self.kind | self.setup << 2 | (16 if self.end_of_candidates else 0)
+        if len(self.extras) > MAX_EXTRAS or any(len(value) > 255 for _, value in self.extras):
+            raise LocalError(f"extras {self.extras!r}: at most {MAX_EXTRAS} of 255 bytes each fit a description")
+        kind = self.kind | self.setup << 2 | (16 if self.end_of_candidates else 0) | (32 if self.extras else 0)
         parts = [bytes((VERSION, kind))]
         for text, bounds in ((self.ufrag, UFRAG_LENGTH), (self.password, PASSWORD_LENGTH)):
             raw = text.encode()
@@ -119,6 +143,9 @@ class SessionDescription:
         parts.append(self.fingerprint)
         parts.append(bytes((len(self.candidates),)))
         parts.extend(_pack_candidate(c) for c in self.candidates)
+        if self.extras:
+            parts.append(bytes((len(self.extras),)))
+            parts.extend(bytes((tag, len(value))) + value for tag, value in self.extras)
         return b"".join(parts)
 
 
@@ -140,7 +167,7 @@ def decode_description(data: bytes) -> SessionDescription | Refusal:
     if version != VERSION:
         raise DecodeError(_WHAT, f"version {version}, we speak {VERSION}")
     head = reader.byte()
-    if head & 0xE0:
+    if head & 0xC0:
         raise DecodeError(_WHAT, f"reserved bits set in {head:#04x}")
     kind, setup_bits, end = head & 3, head >> 2 & 3, bool(head & 16)
     if kind == Kind.REFUSAL:
@@ -162,8 +189,9 @@ def decode_description(data: bytes) -> SessionDescription | Refusal:
     if count > MAX_CANDIDATES:
         raise DecodeError(_WHAT, f"{count} candidates, at most {MAX_CANDIDATES} are allowed")
     candidates = tuple(reader.candidate() for _ in range(count))
+    extras = reader.extras() if head & 32 else ()
     reader.finish()
-    return SessionDescription(Kind(kind), setup, ufrag, password, fingerprint, candidates, end)
+    return SessionDescription(Kind(kind), setup, ufrag, password, fingerprint, candidates, end, extras)
 
 
 def _pack_candidate(candidate: PackedCandidate) -> bytes:
@@ -220,6 +248,12 @@ class _Reader:
         if head & 8:
             (priority,) = struct.unpack("!I", self.take(4))
         return PackedCandidate(_TYPES[head & 3], str(ip), port, priority)
+
+    def extras(self) -> tuple[tuple[int, bytes], ...]:
+        count = self.byte()
+        if not 0 < count <= MAX_EXTRAS:
+            raise DecodeError(_WHAT, f"{count} extras, 1 to {MAX_EXTRAS} are allowed where there are any")
+        return tuple((self.byte(), self.take(self.byte())) for _ in range(count))
 
     def finish(self) -> None:
         if self._at != len(self._data):

@@ -25,7 +25,7 @@ from aiortc import (
 from aiortc.rtcicetransport import RTCIceCandidate, RTCIceParameters
 
 from dht.identity import IdentityKey
-from node.adapters.stream_link import StreamLink
+from node.adapters.stream_link import StreamLink, link_over
 from node.adapters.webrtc import WebRtcConfig, WebRtcSession
 from node.ports import Stream
 from node.protocols.offer import Kind, PackedCandidate, SessionDescription, Setup, decode_description, derived_priority
@@ -74,7 +74,8 @@ class OurEnd:
         return await self._session.answer(offer)
 
     async def connect(self, answer: bytes | None) -> None:
-        self.link = await self._session.connect(PEER, answer, timeout=20)
+        opened = await self._session.connect(PEER, answer, timeout=20)
+        self.link = link_over(opened, PEER, initiated=answer is not None)
         if answer is None:
             self.link.register("measure", self._serve)
         else:

@@ -20,13 +20,15 @@ from node.protocols.stream_events import (
     ResetCode,
     StreamConfig,
 )
+from tests.linking import linked
 
 ALICE = IdentityKey.from_seed(bytes(31) + b"\1").public
 BOB = IdentityKey.from_seed(bytes(31) + b"\2").public
 SMALL = StreamConfig(
     stream_window=INITIAL_STREAM_WINDOW, connection_window=INITIAL_CONNECTION_WINDOW, send_buffer=65_536
 )
-LOOPBACK = WebRtcConfig(include_loopback=True, only_addresses=("127.0.0.1",), streams=SMALL)
+
+LOOPBACK = WebRtcConfig(include_loopback=True, only_addresses=("127.0.0.1",))
 
 
 @dataclass
@@ -45,7 +47,9 @@ async def memory_ends() -> Ends:
 async def webrtc_ends() -> Ends:
     dialler, listener = WebRtcSession(LOOPBACK), WebRtcSession(LOOPBACK)
     answer = await listener.answer(await dialler.offer())
-    near, far = await asyncio.gather(dialler.connect(BOB, answer, timeout=20), listener.connect(ALICE, timeout=20))
+    near, far = await asyncio.gather(
+        linked(dialler, BOB, answer, timeout=20, config=SMALL), linked(listener, ALICE, timeout=20, config=SMALL)
+    )
     return Ends(near, far)
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from dht.identity import PublicKey
-from node.adapters.memory_link import MemoryLinkPair
+from node.adapters.memory_link import MemoryChannelPair
 from node.adapters.memory_storage import MemoryStorage, Rows
 from node.adapters.udp_transport import TransportSockets
 from node.config import NodeConfig
 from node.node import Node, NodeParts
-from node.ports import Link, LinkEnd, LinkError, LinkFault
+from node.ports import Extras, LinkEnd, LinkError, LinkFault, LinkPath, Opened
 
 
 class MemorySessions:
@@ -26,7 +26,7 @@ class MemorySessions:
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._waiting: dict[bytes, MemorySession] = {}
-        self.pairs: list[MemoryLinkPair] = []
+        self.pairs: list[MemoryChannelPair] = []
         self.hang = False
         self.fail: LinkEnd | None = None
         self.opened = 0
@@ -53,17 +53,17 @@ class MemorySession:
         self.phases: dict[str, float] = {}
         self._offered: bytes = b""
         self._caller: MemorySession | None = None
-        self.far: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
+        self.far: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
         self.peer: asyncio.Future[PublicKey] = asyncio.get_running_loop().create_future()
 
-    async def offer(self) -> bytes:
+    async def offer(self, extras: Extras = ()) -> bytes:
         return self._sessions.new_name(self)
 
-    async def answer(self, offer: bytes) -> bytes:
+    async def answer(self, offer: bytes, extras: Extras = ()) -> bytes:
         self._caller = self._sessions.find(offer)
         return self._sessions.new_name(self)
 
-    async def connect(self, peer: PublicKey, answer: bytes | None = None, *, timeout: float | None = None) -> Link:
+    async def connect(self, peer: PublicKey, answer: bytes | None = None, *, timeout: float | None = None) -> Opened:
         if self._sessions.fail is not None:
             raise LinkError(self._sessions.fail)
         if self._sessions.hang:
@@ -77,11 +77,12 @@ class MemorySession:
             except TimeoutError:
                 raise LinkError(LinkEnd(LinkFault.ICE_TIMEOUT, "nobody connected")) from None
         other = self._sessions.find(answer)
-        pair = MemoryLinkPair(await other.peer, peer)
+        await other.peer
+        pair = MemoryChannelPair()
         self._sessions.pairs.append(pair)
         self._sessions.opened += 1
-        other.far.set_result(pair.far)
-        return pair.near
+        other.far.set_result(Opened(pair.far, LinkPath(), self.phases))
+        return Opened(pair.near, LinkPath(), self.phases)
 
     async def close(self) -> None:
         """Nothing to give up."""

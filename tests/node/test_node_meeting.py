@@ -93,8 +93,9 @@ async def test_a_link_whose_other_end_is_silent_is_not_used_again(met, net, monk
     one, two = met
     monkeypatch.setattr(node_meeting, "PROBE_TIMEOUT", 0.05)
     first = await one.connect(two.identity)
+    await first.link.ping()
     # As after a kill -9 at the other end: nothing comes back, and nobody has said goodbye.
-    monkeypatch.setattr(net.sessions.pairs[0]._near, "send", lambda message: None)
+    monkeypatch.setattr(net.sessions.pairs[0].near, "send", lambda message: None)
     second = await one.connect(two.identity)
     assert second.connected and not second.reused and second.link is not first.link
     assert len(one.links()) == 1
@@ -106,7 +107,7 @@ async def test_a_ping_that_is_not_answered_is_told(met, net, monkeypatch):
     assert (await one.ping_link(two.identity)).connected_now
     monkeypatch.setattr("node.node.PING_TIMEOUT", 0.05)
     monkeypatch.setattr(node_meeting.Meeting, "_lives", lambda self, link, timeout: asyncio.sleep(0, True))
-    monkeypatch.setattr(net.sessions.pairs[0]._near, "send", lambda message: None)
+    monkeypatch.setattr(net.sessions.pairs[0].near, "send", lambda message: None)
     assert (await one.ping_link(two.identity)).reason is Reason.TIMEOUT
 
 

@@ -26,6 +26,7 @@ from node.protocols.offer import (
     Setup,
     decode_description,
 )
+from tests.linking import linked
 
 ALICE = IdentityKey.from_seed(bytes(31) + b"\1").public
 BOB = IdentityKey.from_seed(bytes(31) + b"\2").public
@@ -39,7 +40,7 @@ def changed(config: WebRtcConfig = LOOPBACK, **changes: Any) -> WebRtcConfig:
 async def connected(near: WebRtcConfig = LOOPBACK, far: WebRtcConfig = LOOPBACK) -> tuple[StreamLink, StreamLink]:
     dialler, listener = WebRtcSession(near), WebRtcSession(far)
     answer = await listener.answer(await dialler.offer())
-    return await asyncio.gather(dialler.connect(BOB, answer, timeout=20), listener.connect(ALICE, timeout=20))
+    return await asyncio.gather(linked(dialler, BOB, answer, timeout=20), linked(listener, ALICE, timeout=20))
 
 
 def described(raw: bytes) -> SessionDescription:
@@ -80,7 +81,7 @@ async def test_a_wrong_fingerprint_fails_with_its_own_reason() -> None:
     answer = described(await listener.answer(await dialler.offer()))
     forged = dataclasses.replace(answer, fingerprint=bytes(32)).to_bytes()
     near, far = await asyncio.gather(
-        fault_of(dialler.connect(BOB, forged, timeout=20)), fault_of(listener.connect(ALICE, timeout=20))
+        fault_of(linked(dialler, BOB, forged, timeout=20)), fault_of(linked(listener, ALICE, timeout=20))
     )
     assert near is LinkFault.FINGERPRINT_MISMATCH
     assert far in (LinkFault.SCTP_FAILED, LinkFault.DTLS_FAILED)
@@ -91,7 +92,7 @@ async def test_the_answering_side_checks_the_fingerprint_too() -> None:
     forged = dataclasses.replace(described(await dialler.offer()), fingerprint=bytes(32)).to_bytes()
     answer = await listener.answer(forged)
     near, far = await asyncio.gather(
-        fault_of(dialler.connect(BOB, answer, timeout=20)), fault_of(listener.connect(ALICE, timeout=20))
+        fault_of(linked(dialler, BOB, answer, timeout=20)), fault_of(linked(listener, ALICE, timeout=20))
     )
     assert far is LinkFault.FINGERPRINT_MISMATCH
     assert near in (LinkFault.SCTP_FAILED, LinkFault.DTLS_FAILED)
@@ -110,7 +111,7 @@ async def test_nobody_there_is_an_ice_timeout_on_our_own_timer() -> None:
             bytes(32),
             (PackedCandidate("host", *silent.getsockname()),),
         )
-        assert await fault_of(session.connect(BOB, answer.to_bytes())) is LinkFault.ICE_TIMEOUT
+        assert await fault_of(linked(session, BOB, answer.to_bytes())) is LinkFault.ICE_TIMEOUT
 
 
 async def test_the_callers_timeout_names_the_phase_it_hit() -> None:
@@ -119,21 +120,21 @@ async def test_the_callers_timeout_names_the_phase_it_hit() -> None:
     answer = SessionDescription(
         Kind.ANSWER, Setup.ACTIVE, "abcd", "x" * 22, bytes(32), (PackedCandidate("host", "127.0.0.1", 9),)
     )
-    assert await fault_of(session.connect(BOB, answer.to_bytes(), timeout=0.2)) is LinkFault.ICE_TIMEOUT
+    assert await fault_of(linked(session, BOB, answer.to_bytes(), timeout=0.2)) is LinkFault.ICE_TIMEOUT
 
 
 async def test_no_candidates_is_an_ice_failure_at_once() -> None:
     session = WebRtcSession(LOOPBACK)
     await session.offer()
     answer = SessionDescription(Kind.ANSWER, Setup.ACTIVE, "abcd", "x" * 22, bytes(32), ())
-    assert await fault_of(session.connect(BOB, answer.to_bytes(), timeout=5)) is LinkFault.ICE_FAILED
+    assert await fault_of(linked(session, BOB, answer.to_bytes(), timeout=5)) is LinkFault.ICE_FAILED
 
 
 async def test_a_refusal_is_told_with_its_reason() -> None:
     session = WebRtcSession(LOOPBACK)
     await session.offer()
     with pytest.raises(LinkError) as seen:
-        await session.connect(BOB, Refusal(RefusalReason.BUSY).to_bytes(), timeout=5)
+        await linked(session, BOB, Refusal(RefusalReason.BUSY).to_bytes(), timeout=5)
     assert (seen.value.end.fault, seen.value.end.detail) == (LinkFault.REFUSED, "busy")
 
 
@@ -141,17 +142,17 @@ async def test_bytes_that_are_no_answer_are_a_bad_description() -> None:
     for raw in (b"", b"\x01\x10rubbish"):
         session = WebRtcSession(LOOPBACK)
         await session.offer()
-        assert await fault_of(session.connect(BOB, raw, timeout=5)) is LinkFault.BAD_DESCRIPTION
+        assert await fault_of(linked(session, BOB, raw, timeout=5)) is LinkFault.BAD_DESCRIPTION
     session = WebRtcSession(LOOPBACK)
     offer = await session.offer()
-    assert await fault_of(session.connect(BOB, offer, timeout=5)) is LinkFault.BAD_DESCRIPTION
+    assert await fault_of(linked(session, BOB, offer, timeout=5)) is LinkFault.BAD_DESCRIPTION
     assert await fault_of(WebRtcSession(LOOPBACK).answer(b"\x07")) is LinkFault.BAD_DESCRIPTION
 
 
 async def test_a_session_is_used_once() -> None:
     session = WebRtcSession(LOOPBACK)
     with pytest.raises(StreamMisuse):
-        await session.connect(BOB)
+        await linked(session, BOB)
     await session.offer()
     with pytest.raises(StreamMisuse):
         await session.offer()
@@ -170,7 +171,7 @@ async def test_cancelling_a_dial_leaves_nothing() -> None:
     answer = SessionDescription(
         Kind.ANSWER, Setup.ACTIVE, "abcd", "x" * 22, bytes(32), (PackedCandidate("host", "127.0.0.1", 9),)
     )
-    dialling = asyncio.create_task(session.connect(BOB, answer.to_bytes()))
+    dialling = asyncio.create_task(linked(session, BOB, answer.to_bytes()))
     await asyncio.sleep(0.05)
     dialling.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -187,8 +188,8 @@ async def test_what_arrives_before_the_link_is_handed_over_is_not_lost() -> None
         await sent.wait()
 
     listener._start_sctp = slowly  # type: ignore[method-assign]
-    listening = asyncio.create_task(listener.connect(ALICE, timeout=20))
-    near = await dialler.connect(BOB, answer, timeout=20)
+    listening = asyncio.create_task(linked(listener, ALICE, timeout=20))
+    near = await linked(dialler, BOB, answer, timeout=20)
     stream = await near.open_stream("at-once")
     await stream.write(b"first words")
     while not near._channel.idle or near.mux.has_output:

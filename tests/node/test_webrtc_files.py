@@ -12,6 +12,7 @@ from node.adapters.files import FileReceiver, IncomingFile, send_file
 from node.adapters.stream_link import StreamLink
 from node.adapters.webrtc import WebRtcConfig, WebRtcSession
 from node.protocols.transfer import TransferFault
+from tests.linking import linked
 
 ALICE = IdentityKey.from_seed(bytes(31) + b"\1").public
 BOB = IdentityKey.from_seed(bytes(31) + b"\2").public
@@ -21,7 +22,7 @@ LOOPBACK = WebRtcConfig(include_loopback=True, only_addresses=("127.0.0.1",))
 async def connected() -> tuple[StreamLink, StreamLink]:
     dialler, listener = WebRtcSession(LOOPBACK), WebRtcSession(LOOPBACK)
     answer = await listener.answer(await dialler.offer())
-    return await asyncio.gather(dialler.connect(BOB, answer, timeout=20), listener.connect(ALICE, timeout=20))
+    return await asyncio.gather(linked(dialler, BOB, answer, timeout=20), linked(listener, ALICE, timeout=20))
 
 
 async def test_a_file_survives_the_death_of_its_link(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from node.adapters.webrtc_channel import WebRtcChannel
 from node.adapters.webrtc_sctp import RunSctpTransport
 from node.adapters.webrtc_sctp_receive import MAX_MESSAGE
 from node.ports import LinkFault
+from tests.linking import linked
 
 PEER = IdentityKey.from_seed(bytes(31) + b"\1").public
 LOOPBACK = WebRtcConfig(include_loopback=True, only_addresses=("127.0.0.1",))
@@ -24,7 +25,7 @@ KINDS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 130, 192, 77, 255)
 async def connected() -> tuple[StreamLink, StreamLink]:
     dialler, listener = WebRtcSession(LOOPBACK), WebRtcSession(LOOPBACK)
     answer = await listener.answer(await dialler.offer())
-    return await asyncio.gather(dialler.connect(PEER, answer, timeout=20), listener.connect(PEER, timeout=20))
+    return await asyncio.gather(linked(dialler, PEER, answer, timeout=20), linked(listener, PEER, timeout=20))
 
 
 def association(link: StreamLink) -> RunSctpTransport:

@@ -28,6 +28,7 @@ from node.protocols.offer import (
     derived_priority,
 )
 from node.protocols.stream_frames import FrameType, iter_frames, pack_frame
+from tests.linking import linked
 
 BOB = IdentityKey.from_seed(bytes(31) + b"\2").public
 
@@ -93,7 +94,7 @@ class StockPeer:
 async def test_stock_aiortc_is_understood_and_understands() -> None:
     session, stock = WebRtcSession(WebRtcConfig()), StockPeer()
     answer = await stock.answer(described(await session.offer()))
-    link, _ = await asyncio.gather(session.connect(BOB, answer, timeout=20), stock.connect())
+    link, _ = await asyncio.gather(linked(session, BOB, answer, timeout=20), stock.connect())
     stream = await link.open_stream("big")
     sent = bytes(range(256)) * 800
     await stream.write(sent)

@@ -23,6 +23,7 @@ from simulations.nat_kinds import can_punch
 from simulations.network import Network
 from simulations.randomness import Streams
 from simulations.trace import Trace, first_divergence
+from tests.linking import linked
 from tests.simulations.shell_worlds import play
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -55,10 +56,10 @@ class Pair:
         dialler, listener = (host.new_session(WebRtcConfig(stun_servers=(STUN,))) for host in self.hosts)
         offer = await dialler.offer()
         answer = await listener.answer(offer)
-        far = asyncio.ensure_future(listener.connect(KEYS[0], timeout=20.0))
+        far = asyncio.ensure_future(linked(listener, KEYS[0], timeout=20.0))
         await asyncio.sleep(0.1)
         try:
-            near = await dialler.connect(KEYS[1], answer)
+            near = await linked(dialler, KEYS[1], answer)
         except LinkError:
             assert isinstance((await asyncio.gather(far, return_exceptions=True))[0], LinkError)
             raise
@@ -167,7 +168,7 @@ def test_what_is_no_offer_is_refused_with_a_reason():
             await session.answer(b"hello")
         offer = await session.offer()
         with pytest.raises(LinkError, match="expected answer, got offer"):
-            await session.connect(KEYS[1], offer)
+            await linked(session, KEYS[1], offer)
 
     Pair().play(script)
 

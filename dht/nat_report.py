@@ -1,0 +1,88 @@
+"""How a router treats its hosts, in the words of RFC 4787: what a node found out about the one before it.
+
+Decides the words and their four bytes. Refuses to know how they are found out, and what follows from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from dht.errors import DecodeError, LocalError
+
+REPORT_BYTES = 4
+
+
+class Mapping(IntEnum):
+    """Which packets of one inside endpoint share an outside endpoint (RFC 4787 section 4.1)."""
+
+    UNKNOWN = 0
+    NONE = 1
+    """Nothing is translated: our own address is the public one."""
+    ENDPOINT_INDEPENDENT = 2
+    ADDRESS_DEPENDENT = 3
+    ADDRESS_AND_PORT_DEPENDENT = 4
+    """Also where only several addresses could be compared and each saw another port: the stricter one is assumed."""
+
+
+class Filtering(IntEnum):
+    """Who may send to an outside endpoint (RFC 4787 section 5)."""
+
+    UNKNOWN = 0
+    ENDPOINT_INDEPENDENT = 1
+    """Anybody."""
+    ADDRESS_DEPENDENT = 2
+    """Addresses written to before."""
+    ADDRESS_AND_PORT_DEPENDENT = 3
+    """Endpoints written to before."""
+    BLOCKED = 4
+    """No UDP at all."""
+
+
+class Allocation(IntEnum):
+    """How outside ports are chosen (RFC 4787 section 4.2)."""
+
+    UNKNOWN = 0
+    PRESERVING = 1
+    """The inside port."""
+    SEQUENTIAL = 2
+    """Each new mapping a small step after the last: `delta`."""
+    RANDOM = 3
+
+
+@dataclass(frozen=True, slots=True)
+class NatReport:
+    """What is known of the router before a node."""
+
+    mapping: Mapping = Mapping.UNKNOWN
+    filtering: Filtering = Filtering.UNKNOWN
+    allocation: Allocation = Allocation.UNKNOWN
+    delta: int = 0
+    """Ports from one mapping to the next, -127 to 127; 0 unless sequential."""
+
+    @property
+    def predictable(self) -> bool:
+        """Whether a peer can know beforehand from which endpoint it will hear of us."""
+        return self.mapping in (Mapping.NONE, Mapping.ENDPOINT_INDEPENDENT)
+
+    def to_bytes(self) -> bytes:
+        """Encode. Raises `LocalError` when `delta` does not fit a byte."""
+        if not -127 <= self.delta <= 127:
+            raise LocalError(f"a port step of {self.delta}: expected -127 to 127")
+        return bytes((self.mapping, self.filtering, self.allocation, self.delta & 0xFF))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> NatReport:
+        """Read what a peer says of its router; what this release does not know counts as unknown.
+
+        Raises `DecodeError` unless there are four bytes.
+        """
+        if len(data) != REPORT_BYTES:
+            raise DecodeError("NAT report", f"{len(data)} bytes, expected {REPORT_BYTES}")
+        mapping, filtering, allocation, delta = data
+        return cls(
+            Mapping(mapping) if mapping in Mapping.__members__.values() else Mapping.UNKNOWN,
+            Filtering(filtering) if filtering in Filtering.__members__.values() else Filtering.UNKNOWN,
+            Allocation(allocation) if allocation in Allocation.__members__.values() else Allocation.UNKNOWN,
+            delta - 256 if delta > 127 else delta,
+        )
