@@ -196,6 +196,26 @@ class NodeConfig(BaseModel):
         ge=0,
         le=10**18,
     )
+    relay: Annotated[Literal["auto", "always", "never"], Lower] = setting(
+        "auto",
+        "Whether the node carries links of others who cannot reach each other: `auto` does so while it serves the DHT.",
+        allowed="auto, always or never",
+        source="UNSOURCED: who can be reached helps those who cannot",
+    )
+    port_mapping: bool = setting(
+        True,
+        "Ask the router to forward the node's port (UPnP IGD, NAT-PMP, PCP; a pinhole where it speaks IPv6).",
+        allowed="true or false",
+        source="RFC 6886, RFC 6887, UPnP IGD:2",
+    )
+    local_addresses_to: tuple[PeerId | Literal["all"], ...] = setting(
+        ("all",),
+        "Who is told this machine's private addresses when a link is opened: without them, peers in one network may "
+        "meet only by way of its router.",
+        allowed='a list of peer ids of 52 characters, or "all" as its one item; empty for nobody',
+        source="RFC 8828, section 5.2: mode 1 of its WebRTC IP handling",
+        list=True,
+    )
     include_loopback: bool = setting(
         False,
         "Offer loopback addresses to peers: for several nodes on one machine.",
@@ -276,6 +296,10 @@ class NodeConfig(BaseModel):
         """The SQLite journal."""
         return self.data_dir / "journal.db"
 
+    def tells_local_addresses(self, peer: PublicKey) -> bool:
+        """Whether a peer is told this machine's private addresses."""
+        return self.local_addresses_to == ("all",) or peer in self.local_addresses_to
+
     def accepts_from(self, peer: PublicKey) -> bool:
         """Whether a file of `peer` is taken with nobody asked."""
         return self.receive == "accept" and (self.accept_from == ("all",) or peer in self.accept_from)
@@ -312,6 +336,8 @@ class NodeConfig(BaseModel):
             raise Contradiction("receive = 'accept'", "accept_from: peer ids, or 'all'")
         if "all" in self.accept_from and len(self.accept_from) > 1:
             raise Contradiction("accept_from with 'all'", "no further items")
+        if "all" in self.local_addresses_to and len(self.local_addresses_to) > 1:
+            raise Contradiction("local_addresses_to with 'all'", "no further items")
         if self.republish_interval * 2 > self.record_ttl:
             raise Contradiction(
                 f"republish_interval = {self.republish_interval:g}",
