@@ -281,6 +281,23 @@ class Session(Protocol):
     """One attempt at one channel by offer and answer (`WebRtcSession`)."""
 
     phases: dict[str, float]
+    on_candidates: Callable[[bytes], None]
+    """Called with what is to be sent to the peer: candidates found after the description had left (RFC 8838)."""
+
+    @property
+    def local_candidates(self) -> tuple[str, ...]:
+        """Ours, for people: type and address each."""
+
+    @property
+    def remote_candidates(self) -> tuple[str, ...]:
+        """The peer's, likewise."""
+
+    @property
+    def tried(self) -> tuple[PairTried, ...]:
+        """The pairs of addresses that were tried."""
+
+    def add_remote(self, payload: bytes) -> None:
+        """Take further candidates of the peer; never raises."""
 
     async def offer(self, extras: Extras = ()) -> bytes:
         """Gather and return our offer."""

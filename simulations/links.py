@@ -20,7 +20,7 @@ from dht.errors import DecodeError
 from dht.identity import PublicKey
 from dht.stun import BINDING_REQUEST, BINDING_SUCCESS, HEADER, MAGIC_COOKIE, is_stun
 from node.adapters.webrtc import WebRtcConfig
-from node.ports import Extras, LinkEnd, LinkError, LinkFault, LinkPath, Opened, StreamMisuse
+from node.ports import Extras, LinkEnd, LinkError, LinkFault, LinkPath, Opened, PairTried, StreamMisuse
 from node.protocols.offer import (
     FINGERPRINT_BYTES,
     Kind,
@@ -103,6 +103,7 @@ class NetworkSession:
 
     def __init__(self, host: LinkHost, config: WebRtcConfig) -> None:
         self.phases: dict[str, float] = {}
+        self.on_candidates: Callable[[bytes], None] = lambda _payload: None
         self._host = host
         self._config = config
         self._loop = asyncio.get_running_loop()
@@ -121,6 +122,24 @@ class NetworkSession:
         self._seen_as: Address | None = None
         self._channel: NetworkChannel | None = None
         self._early: list[bytes] = []
+
+    @property
+    def local_candidates(self) -> tuple[str, ...]:
+        """Ours, for people."""
+        return ()
+
+    @property
+    def remote_candidates(self) -> tuple[str, ...]:
+        """The peer's, for people."""
+        return ()
+
+    @property
+    def tried(self) -> tuple[PairTried, ...]:
+        """The pairs of addresses that were tried."""
+        return ()
+
+    def add_remote(self, payload: bytes) -> None:
+        """Take further candidates of the peer."""
 
     # What a node asks
 

@@ -11,13 +11,13 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from dht.errors import BadConfig, DecodeError
 from dht.identity import PublicKey
-from node.ports import Address, Extras, LinkEnd, LinkError, LinkFault, LinkPath, Opened, StreamMisuse
+from node.ports import Address, Extras, LinkEnd, LinkError, LinkFault, LinkPath, Opened, PairTried, StreamMisuse
 from node.protocols.offer import (
     MAX_CANDIDATES,
     TYPE_PREFERENCE,
@@ -71,6 +71,7 @@ class WebRtcSession:
     def __init__(self, config: WebRtcConfig | None = None) -> None:
         self.config = config or WebRtcConfig()
         self.phases: dict[str, float] = {}
+        self.on_candidates: Callable[[bytes], None] = lambda _payload: None
         self._late = LinkFault.ICE_TIMEOUT
         self._remote: SessionDescription | None = None
         self._connection: DirectConnection | None = None
@@ -78,6 +79,24 @@ class WebRtcSession:
         self._dtls: RunDtlsTransport | None = None
         self._sctp: RunSctpTransport | None = None
         self._handed_over = False
+
+    @property
+    def local_candidates(self) -> tuple[str, ...]:
+        """Ours, for people."""
+        return ()
+
+    @property
+    def remote_candidates(self) -> tuple[str, ...]:
+        """The peer's, for people."""
+        return ()
+
+    @property
+    def tried(self) -> tuple[PairTried, ...]:
+        """The pairs of addresses that were tried."""
+        return ()
+
+    def add_remote(self, payload: bytes) -> None:
+        """Take further candidates of the peer."""
 
     async def offer(self, extras: Extras = ()) -> bytes:
         """Gather and return our offer."""

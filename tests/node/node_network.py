@@ -17,7 +17,7 @@ from node.adapters.memory_storage import MemoryStorage, Rows
 from node.adapters.udp_transport import TransportSockets
 from node.config import NodeConfig
 from node.node import Node, NodeParts
-from node.ports import Extras, LinkEnd, LinkError, LinkFault, LinkPath, Opened
+from node.ports import Extras, LinkEnd, LinkError, LinkFault, LinkPath, Opened, PairTried
 
 
 class MemorySessions:
@@ -51,10 +51,31 @@ class MemorySession:
     def __init__(self, sessions: MemorySessions) -> None:
         self._sessions = sessions
         self.phases: dict[str, float] = {}
+        self.on_candidates: Callable[[bytes], None] = lambda _payload: None
         self._offered: bytes = b""
         self._caller: MemorySession | None = None
         self.far: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
-        self.peer: asyncio.Future[PublicKey] = asyncio.get_running_loop().create_future()
+        self.peer: asyncio.Future[PublicKey] = asyncio.get_running_loop().create
+
+    @property
+    def local_candidates(self) -> tuple[str, ...]:
+        """Ours, for people."""
+        return ()
+
+    @property
+    def remote_candidates(self) -> tuple[str, ...]:
+        """The peer's, for people."""
+        return ()
+
+    @property
+    def tried(self) -> tuple[PairTried, ...]:
+        """The pairs of addresses that were tried."""
+        return ()
+
+    def add_remote(self, payload: bytes) -> None:
+        """Take further candidates of the peer."""
+
+_future()
 
     async def offer(self, extras: Extras = ()) -> bytes:
         return self._sessions.new_name(self)
