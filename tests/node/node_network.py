@@ -55,7 +55,7 @@ class MemorySession:
         self._offered: bytes = b""
         self._caller: MemorySession | None = None
         self.far: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
-        self.peer: asyncio.Future[PublicKey] = asyncio.get_running_loop().create
+        self.peer: asyncio.Future[PublicKey] = asyncio.get_running_loop().create_future()
 
     @property
     def local_candidates(self) -> tuple[str, ...]:
@@ -74,8 +74,6 @@ class MemorySession:
 
     def add_remote(self, payload: bytes) -> None:
         """Take further candidates of the peer."""
-
-_future()
 
     async def offer(self, extras: Extras = ()) -> bytes:
         return self._sessions.new_name(self)
