@@ -30,6 +30,7 @@ from dht.records import Kind, mutable_place, topic_salt
 from node.adapters.file_outcomes import Progress
 from node.config import NodeConfig
 from node.driver import Driver, Stopped
+from node.node_attempt import import_webrtc
 from node.node_events import (
     AddressSeen,
     ClockWrong,
@@ -46,7 +47,7 @@ from node.node_joining import Joining
 from node.node_journal import Journal, open_journal, restore, restored_contacts
 from node.node_links import Links
 from node.node_lookups import Lookups
-from node.node_meeting import Meeting, import_webrtc
+from node.node_meeting import Meeting
 from node.node_parts import NodeParts, datagrams_for, engine_for, make_session, save_within
 from node.node_publishing import Publishing
 from node.node_results import (
@@ -262,7 +263,7 @@ class Node:
 
         `decide` says yes or no to each offer; without it the configuration does.
         """
-        self._meeting.prepare_soon()
+        self._meeting.attempts.prepare_soon()
         await self._files.receive(directory, decide, on_event, count)
 
     # Starting
@@ -315,7 +316,7 @@ class Node:
             self._links,
             self._events,
             self.find,
-            lambda: make_session(parts, driver.engine, config),
+            lambda peer: make_session(parts, driver.engine, config, peer),
             prepare=import_webrtc if parts.new_session is None else None,
         )
         known = [*config.contacts, *restored_contacts(snapshot)]

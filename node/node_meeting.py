@@ -1,35 +1,28 @@
 """Meeting a peer: from its key to an open link, and from its call to an open link.
 
-Decides the order (look-up and gathering at once, then the call, then ICE, DTLS, SCTP), what a failure is called, and
-that of several attempts at the same peer one remains. Refuses to know the bytes of signals and descriptions.
+Decides that a link which lives is used again, and that of several attempts at the same peer one remains. Refuses to
+know what an attempt tries.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import importlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from dht.contact import Contact
-from dht.errors import LocalError
 from dht.identity import PublicKey
 from node.driver import Stopped
-from node.node_calls import CallEnd, Calls
+from node.node_attempt import Attempts
+from node.node_calls import Calls
 from node.node_events import EventLog, LinkFailed
 from node.node_links import MAX_LINKS, Links, path_text
 from node.node_results import ConnectOutcome, FindOutcome, Reason
-from node.ports import Link, LinkEnd, LinkError, LinkFault, Session
+from node.node_ways import AttemptFailed, Trace
+from node.ports import Answerless, Link, LinkError, Opened, Session
 from node.protocols.signaling import Signaling
-from node.protocols.signaling_events import (
-    AnswerReceived,
-    CallFailed,
-    CallRefused,
-    Fault,
-    OfferReceived,
-)
+from node.protocols.signaling_events import OfferReceived
 from node.protocols.signaling_events import Reason as RefusalReason
 
 if TYPE_CHECKING:
@@ -38,36 +31,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rookery.meeting")
 
-T = TypeVar("T")
-
 PROBE_TIMEOUT: Final = 2.0
 """Seconds an old link has to show life before a new one is made. UNSOURCED: several round trips round the world."""
-
-ANSWER_TIMEOUT: Final = 20.0
-"""Seconds a link that a peer asked for may take to open. UNSOURCED: ICE's 15 s, and the handshakes."""
 
 CLOSE_TIMEOUT: Final = 0.4
 """Seconds attempts under way get to end when the node stops. UNSOURCED"""
 
 FRESH: Final = 2.0
 """Seconds after a link of ours opened in which an overtaken call of the peer may still come. UNSOURCED"""
-
-_FAULTS: Final = {
-    Fault.NO_HOME_NODE: Reason.NO_HOME_NODE,
-    Fault.NOT_REGISTERED: Reason.NOT_REGISTERED,
-    Fault.UNREACHED: Reason.UNREACHED,
-    Fault.NO_ANSWER: Reason.NO_ANSWER,
-    Fault.BAD_ANSWER: Reason.BAD_ANSWER,
-}
-
-
-class _Failed(Exception):
-    """Carries a reason out of the middle of an attempt."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
 
 
 class Meeting:
@@ -81,8 +52,9 @@ class Meeting:
         links: Links,
         events: EventLog,
         find: Callable[[PublicKey], Awaitable[FindOutcome]],
-        new_session: Callable[[], Session],
+        new_session: Callable[[PublicKey], Session],
         *,
+        answerless: Answerless | None = None,
         prepare: Callable[[], object] | None = None,
     ) -> None:
         """`find` looks a peer's record up. `prepare` runs once, in a thread, before the first session is used."""
@@ -91,26 +63,24 @@ class Meeting:
         self._links = links
         self._events = events
         self._find = find
-        self._new_session = new_session
+        self._answerless = answerless
         self._dialling: dict[PublicKey, asyncio.Task[ConnectOutcome]] = {}
         self._answering: dict[PublicKey, asyncio.Task[Link]] = {}
+        self._taking: set[asyncio.Task[None]] = set()
         self._closing = False
-        self._prepare_once = prepare
-        self._prepared: asyncio.Task[object] | None = None
         self.calls = Calls(signaling, driver, self._ways, self._on_offer)
+        self.attempts = Attempts(links, self.calls, driver.clock, find, new_session, answerless, prepare)
+        if answerless is not None:
+            answerless.on_opened = self._on_dialled_by
 
     async def connect(self, peer: PublicKey, timeout: float) -> ConnectOutcome:
         """Return a link with `peer`: the one there is, or a new one."""
         link = self._links.get(peer)
         if link is not None and await self._lives(link, timeout):
-            return _outcome(link, {}, reused=True)
+            return _outcome(link, None, reused=True)
         if self._closing:
             return ConnectOutcome(False, Reason.STOPPING, "the node is stopping")
-        dialling = self._dialling.get(peer)
-        if dialling is None:
-            dialling = asyncio.get_running_loop().create_task(self._dial(peer))
-            self._dialling[peer] = dialling
-            dialling.add_done_callback(lambda task: self._on_dialled(peer, task))
+        dialling = self.dial(peer)
         # Others may wait for the same attempt: a caller who gives up does not end it for them.
         done, _ = await asyncio.wait([dialling], timeout=timeout)
         if dialling.cancelled():
@@ -118,6 +88,18 @@ class Meeting:
         if done:
             return dialling.result()
         return ConnectOutcome(False, Reason.TIMEOUT, f"no link after {timeout:g} s")
+
+    def dial(self, peer: PublicKey, *, relayed: bool = True) -> asyncio.Task[ConnectOutcome]:
+        """Begin an attempt at a new path to `peer`, or give the one under way; without `relayed`, no relay carries it.
+
+        A link there is already goes on over the new path.
+        """
+        dialling = self._dialling.get(peer)
+        if dialling is None:
+            dialling = asyncio.get_running_loop().create_task(self._dial(peer, relayed=relayed))
+            self._dialling[peer] = dialling
+            dialling.add_done_callback(lambda task: self._on_dialled(peer, task))
+        return dialling
 
     async def _lives(self, link: Link, timeout: float) -> bool:
         """Whether the other end of an old link is still there: one that was killed leaves a path that ICE takes half a
@@ -133,105 +115,58 @@ class Meeting:
             return False
         return True
 
-    def prepare_soon(self) -> None:
-        """Get ready for a link that somebody waits for, so that the first caller does not wait for it."""
-        if self._prepare_once is not None and self._prepared is None:
-            self._prepared = asyncio.get_running_loop().create_task(asyncio.to_thread(self._prepare_once))
-
     async def close(self) -> None:
         """Give up every attempt."""
         self._closing = True
-        tasks: list[asyncio.Task[ConnectOutcome] | asyncio.Task[Link]] = []
+        tasks: list[asyncio.Task[ConnectOutcome] | asyncio.Task[Link] | asyncio.Task[None]] = []
         tasks += self._dialling.values()
         tasks += self._answering.values()
+        tasks += self._taking
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
         await self.calls.close()
-        if self._prepared is not None:
-            await asyncio.wait([self._prepared], timeout=CLOSE_TIMEOUT)
+        if self._answerless is not None:
+            await self._answerless.close()
+        await self.attempts.close(CLOSE_TIMEOUT)
 
     # Dialling
 
-    async def _dial(self, peer: PublicKey) -> ConnectOutcome:
-        started = self._driver.clock()
-        phases: dict[str, float] = {}
+    async def _dial(self, peer: PublicKey, *, relayed: bool) -> ConnectOutcome:
+        trace = Trace(self._driver.clock)
         try:
-            answering = self._answering.get(peer)
-            link = await (self._join(answering) if answering is not None else self._attempt(peer, phases))
-        except _Failed as failed:
-            self._events.add(
-                LinkFailed(self._driver.now(), peer, True, f"{failed.reason.value} {failed.detail}".strip())
-            )
-            phases["total"] = self._driver.clock() - started
-            return ConnectOutcome(False, failed.reason, failed.detail, phases=phases)
+            if peer in self._answering:
+                link = await self._join(peer)
+            else:
+                link = await self.attempts.dial(peer, trace, lambda: self._join(peer), relayed=relayed)
+        except AttemptFailed as failed:
+            said = f"{failed.reason.value} {failed.detail}".strip()
+            self._events.add(LinkFailed(self._driver.now(), peer, True, said))
+            trace.phases["total"] = trace.elapsed
+            return ConnectOutcome(False, failed.reason, failed.detail, phases=trace.phases, ways=trace.ways)
         except Stopped:
             return ConnectOutcome(False, Reason.STOPPING, "the node is stopping")
-        phases["total"] = self._driver.clock() - started
-        return _outcome(link, phases)
+        trace.phases["total"] = trace.elapsed
+        return _outcome(link, trace)
 
-    async def _attempt(self, peer: PublicKey, phases: dict[str, float]) -> Link:
-        session = self._new_session()
-        try:
-            async with asyncio.TaskGroup() as both:
-                finding = both.create_task(self._timed(self._found(peer), phases, "lookup"))
-                offering = both.create_task(self._offer(session, phases))
-        except ExceptionGroup as group:
-            await session.close()
-            raise _first(group) from None
-        except BaseException:
-            await session.close()
-            raise
-        try:
-            called = self.calls.call(peer, finding.result().ways, offering.result())
-            ended = await self._timed(called, phases, "signaling")
-            if isinstance(ended, OfferReceived):
-                return await self._join(self._answering.get(peer))
-            opened = await session.connect(peer, _answer_of(ended))
-            phases.update({name: session.phases[name] for name in ("ice", "dtls", "sctp") if name in session.phases})
-            return await self._links.join(peer, opened, initiated=True)
-        except LinkError as error:
-            phases.update(session.phases)
-            reason = Reason.REFUSED if error.end.fault is LinkFault.REFUSED else Reason.LINK_FAILED
-            raise _Failed(reason, str(error.end)) from None
-        finally:
-            await session.close()
-
-    async def _found(self, peer: PublicKey) -> FindOutcome:
-        found = await self._find(peer)
-        if not found.found:
-            raise _Failed(found.reason, found.detail)
-        return found
-
-    async def _offer(self, session: Session, phases: dict[str, float]) -> bytes:
-        await self._prepare(phases)
-        try:
-            return await self._timed(session.offer(), phases, "gather")
-        except LinkError as error:
-            raise _Failed(Reason.LINK_FAILED, str(error.end)) from None
-
-    async def _join(self, answering: asyncio.Task[Link] | None) -> Link:
+    async def _join(self, peer: PublicKey) -> Link:
         """Wait for the link that the peer itself is opening."""
+        answering = self._answering.get(peer)
         if answering is None:
-            raise _Failed(Reason.LINK_FAILED, "the peer called at the same time, and its call has failed already")
+            raise AttemptFailed(Reason.LINK_FAILED, "the peer called at the same time, and its call has failed already")
         await asyncio.wait([answering])
         if answering.cancelled():
-            raise _Failed(Reason.STOPPING, "the attempt was given up")
+            raise AttemptFailed(Reason.STOPPING, "the attempt was given up")
         error = answering.exception()
         if isinstance(error, LinkError):
-            raise _Failed(Reason.LINK_FAILED, str(error.end))
+            raise AttemptFailed(Reason.LINK_FAILED, str(error.end))
+        if isinstance(error, AttemptFailed):
+            raise error
         return answering.result()
 
     async def _ways(self, peer: PublicKey) -> tuple[Contact, ...]:
         return (await self._find(peer)).ways
-
-    async def _timed(self, work: Awaitable[T], phases: dict[str, float], name: str) -> T:
-        started = self._driver.clock()
-        try:
-            return await work
-        finally:
-            phases[name] = self._driver.clock() - started
 
     def _on_dialled(self, peer: PublicKey, task: asyncio.Task[ConnectOutcome]) -> None:
         if self._dialling.get(peer) is task:
@@ -249,15 +184,18 @@ class Meeting:
             # Its call crossed ours and was overtaken: the peer itself has given it up for ours.
             self.calls.refuse(offer, RefusalReason.BUSY)
             return
-        if len(self._links) + len(self._answering) >= MAX_LINKS:
+        if self._full(offer.peer):
             self.calls.refuse(offer, RefusalReason.BUSY)
             return
         before = self._answering.get(offer.peer)
         if before is not None:
             before.cancel()
-        task = asyncio.get_running_loop().create_task(self._answer(offer))
+        task = asyncio.get_running_loop().create_task(self.attempts.answer(offer))
         self._answering[offer.peer] = task
         task.add_done_callback(lambda ended: self._on_answered(offer.peer, ended))
+
+    def _full(self, peer: PublicKey) -> bool:
+        return self._links.get(peer) is None and len(self._links) + len(self._answering) >= MAX_LINKS
 
     def _mine_counts(self, peer: PublicKey) -> bool:
         """Whether our own attempt at `peer` is the one that counts of two: that of the lower key, as in signaling."""
@@ -267,72 +205,43 @@ class Meeting:
         fresh = link is not None and link.initiated and self._links.age(peer) < FRESH
         return peer in self._dialling or fresh
 
-    async def _answer(self, offer: OfferReceived) -> Link:
-        await self._prepare({})
-        session = self._new_session()
-        try:
-            try:
-                answer = await session.answer(offer.payload)
-            except LinkError:
-                self.calls.refuse(offer, RefusalReason.BAD_OFFER)
-                raise
-            if not self.calls.answer(offer, answer):
-                raise LinkError(LinkEnd(LinkFault.LOST, "gathering took longer than the offer lives"))
-            opened = await session.connect(offer.peer, timeout=ANSWER_TIMEOUT)
-            return await self._links.join(offer.peer, opened, initiated=False)
-        finally:
-            await session.close()
-
     def _on_answered(self, peer: PublicKey, task: asyncio.Task[Link]) -> None:
         if self._answering.get(peer) is task:
             del self._answering[peer]
         if task.cancelled():
             return
         error = task.exception()
-        if isinstance(error, LinkError):
-            self._events.add(LinkFailed(self._driver.now(), peer, False, str(error.end)))
+        if isinstance(error, LinkError | AttemptFailed):
+            said = str(error.end) if isinstance(error, LinkError) else error.detail
+            self._events.add(LinkFailed(self._driver.now(), peer, False, said))
         elif error is not None and not isinstance(error, Stopped):
             log.error("answering %s failed", peer.short, exc_info=error)
 
-    async def _prepare(self, phases: dict[str, float]) -> None:
-        """Once, and in a thread: half a second in which the loop must go on answering others."""
-        self.prepare_soon()
-        if self._prepared is not None and not self._prepared.done():
-            await self._timed(asyncio.shield(self._prepared), phases, "prepare")
+    def _on_dialled_by(self, peer: PublicKey, opened: Opened) -> None:
+        """A peer dialled us, with no word before."""
+
+        async def take() -> None:
+            if self._closing or self._full(peer):
+                await opened.channel.close()
+                return
+            try:
+                await self._links.join(peer, opened, initiated=False)
+            except LinkError as error:
+                self._events.add(LinkFailed(self._driver.now(), peer, False, str(error.end)))
+
+        task = asyncio.get_running_loop().create_task(take())
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
 
 
-def import_webrtc() -> None:
-    """Import aiortc and what is built on it: 0.4 s and 44 MB, spent only when a first link is made."""
-    for name in ("webrtc", "webrtc_ice", "webrtc_dtls", "webrtc_sctp", "webrtc_channel"):
-        with contextlib.suppress(ModuleNotFoundError):
-            importlib.import_module(f"node.adapters.{name}")
-
-
-def _answer_of(ended: CallEnd) -> bytes:
-    match ended:
-        case AnswerReceived():
-            return ended.payload
-        case CallRefused():
-            raise _Failed(Reason.REFUSED, ended.reason.name.lower().replace("_", "-"))
-        case CallFailed():
-            raise _Failed(_FAULTS[ended.fault], ended.detail)
-        case _:
-            raise LocalError("an offer is no answer")
-
-
-def _first(group: ExceptionGroup[Exception]) -> Exception:
-    """Of what failed at once, what is to be told: why the peer was not found, rather than anything else."""
-    failures = [error for error in group.exceptions if isinstance(error, _Failed | Stopped)]
-    return failures[0] if len(failures) == len(group.exceptions) else group
-
-
-def _outcome(link: Link, phases: dict[str, float], *, reused: bool = False) -> ConnectOutcome:
+def _outcome(link: Link, trace: Trace | None, *, reused: bool = False) -> ConnectOutcome:
     return ConnectOutcome(
         True,
         Reason.NONE,
         reused=reused,
         address=link.stats.path.remote_address,
         path=path_text(link),
-        phases=phases,
+        phases={} if trace is None else trace.phases,
+        ways=() if trace is None else trace.ways,
         _link=link,
     )

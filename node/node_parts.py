@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from dht.config import DhtConfig
 from dht.engine import DhtEngine
 from dht.errors import LocalError
-from dht.identity import NodeKey, is_exempt
+from dht.identity import NodeKey, PublicKey, is_exempt
 from dht.sealing import Sealing
 from node.adapters.sqlite import SqliteStorage
 from node.adapters.udp import UdpSockets
@@ -82,7 +82,7 @@ def engine_for(parts: NodeParts, config: NodeConfig, node_key: NodeKey, now: flo
     )
 
 
-def make_session(parts: NodeParts, engine: DhtEngine, settings: NodeConfig) -> Session:
+def make_session(parts: NodeParts, engine: DhtEngine, settings: NodeConfig, peer: PublicKey) -> Session:
     """An attempt at a link that asks neighbours how we look from outside, and nobody else."""
     from node.adapters.webrtc import WebRtcConfig, WebRtcSession
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -80,8 +81,12 @@ class Publishing:
         ttl: float,
         capabilities: Capability,
         bound: Address | None = None,
+        fingerprint: bytes = b"",
+        relays: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`bound`: where this node listens, when that is one address rather than all of a machine's."""
+        """`bound`: where this node listens, when that is one address rather than all of a machine's. `fingerprint`: of
+        the certificate under which a server takes links with no answer. `relays`: whether it carries others' links.
+        """
         self._identity = identity
         self._driver = driver
         self._storage = storage
@@ -90,6 +95,8 @@ class Publishing:
         self._ttl = ttl
         self._capabilities = capabilities
         self._bound = bound
+        self._fingerprint = fingerprint
+        self._relays = relays
         self._started = int(driver.now())
         self._changed = asyncio.Event()
         self._own: dict[bytes, OwnRecord] = {}
@@ -152,7 +159,7 @@ class Publishing:
         """What our peer record should say now."""
         engine = self._driver.engine
         direct: tuple[Contact, ...] = ()
-        capabilities = self._capabilities
+        capabilities = self._capabilities | (Capability.RELAY if self._relays() else Capability(0))
         if engine.mode is Mode.SERVER:
             capabilities |= Capability.SERVER
             # A server that listens at one address has been told it; else the others have to tell it theirs.
@@ -167,6 +174,7 @@ class Publishing:
             status=self._status,
             online_since=self._started,
             changed=int(self._driver.now()),
+            fingerprint=self._fingerprint if direct else b"",
         )
         before = self._said
         if before is not None and _same(before, said):
@@ -293,11 +301,12 @@ class Publishing:
 
 def _same(one: PeerRecord, other: PeerRecord) -> bool:
     """Whether two records say the same but for when."""
-    return (one.direct, one.homes, one.capabilities, one.status) == (
+    return (one.direct, one.homes, one.capabilities, one.status, one.fingerprint) == (
         other.direct,
         other.homes,
         other.capabilities,
         other.status,
+        other.fingerprint,
     )
 
 

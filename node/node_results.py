@@ -14,7 +14,7 @@ from dht.contact import Address, Contact
 from dht.events import Asked, LookupStats, Receipt
 from dht.identity import PublicKey
 from dht.records import SignedRecord
-from node.ports import Link
+from node.ports import Link, WayTried
 from node.protocols.peer_record import Capability, PeerRecord
 from node.protocols.transfer import TransferFault
 
@@ -107,6 +107,8 @@ class FindOutcome:
     status: str = ""
     online_since: int | None = None
     changed: int | None = None
+    fingerprint: bytes = b""
+    """SHA-256 of the certificate that the peer keeps, so that it can be dialled with no answer; empty without."""
     seq: int | None = None
     expires: int | None = None
     copies: int = 0
@@ -140,6 +142,7 @@ def found_record(
         status=said.status,
         online_since=said.online_since,
         changed=said.changed,
+        fingerprint=said.fingerprint,
         seq=record.seq,
         expires=record.expires,
         copies=copies,
@@ -197,6 +200,8 @@ class ConnectOutcome:
     path: str = ""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds: lookup, gather, signaling, ice, dtls, sctp, total; look-up and gathering run at the same time."""
+    ways: tuple[WayTried, ...] = ()
+    """What was tried to reach the peer, in order; empty when the link was there."""
     _link: Link | None = None
 
     # No property: those are part of what the outcome says in JSON.

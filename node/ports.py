@@ -325,3 +325,23 @@ class Answerless(Protocol):
 
     async def close(self) -> None:
         """Stop listening and give up every attempt."""
+
+
+class Terms(Protocol):
+    """What one side proposes for a link through relays."""
+
+    extras: Extras
+    """For the offer or the answer."""
+
+
+class Relays(Protocol):
+    """Opens channels through third parties that carry them."""
+
+    def propose(self, peer: PublicKey) -> Terms:
+        """What our offer says; never waits."""
+
+    def accept(self, peer: PublicKey, remote: Extras) -> Terms:
+        """What our answer says to an offer that said `remote`."""
+
+    async def open(self, peer: PublicKey, terms: Terms, remote: Extras, *, initiated: bool, timeout: float) -> Opened:
+        """Open a channel once both have said theirs. Raises `LinkError` (relay-failed)."""

@@ -1,0 +1,283 @@
+"""One attempt at a link, from either side: the ways that are tried, when each begins, and what a failure is called.
+
+Decides that a peer which can be reached is dialled with no word from it, that it is called when that takes long, and
+that a relay carries the link when ICE takes long. Refuses to know which attempts there are, and what becomes of links.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from dht.contact import Contact
+from dht.errors import DecodeError, LocalError
+from dht.identity import PublicKey
+from node.driver import Stopped
+from node.node_calls import CallEnd, Calls
+from node.node_links import Links
+from node.node_results import FindOutcome, Reason
+from node.node_ways import AttemptFailed, Race, Trace
+from node.ports import Answerless, Extras, Link, LinkEnd, LinkError, LinkFault, Opened, Relays, Session, Terms
+from node.protocols.offer import SessionDescription, decode_description
+from node.protocols.signaling_events import AnswerReceived, CallFailed, CallRefused, Fault, OfferReceived
+from node.protocols.signaling_events import Reason as RefusalReason
+
+ANSWER_TIMEOUT: Final = 20.0
+"""Seconds a link that a peer asked for may take to open. UNSOURCED: ICE's 15 s, and the handshakes."""
+
+DIAL_HEAD_START: Final = 0.4
+"""Seconds the dial that needs no answer gets before the peer is called as well: its six round trips at 60 ms."""
+
+DIAL_TIMEOUT: Final = 5.0
+"""Seconds such a dial may take. UNSOURCED: handshakes with one lost flight."""
+
+RELAY_HEAD_START: Final = 1.0
+"""Seconds ICE gets before a relay is asked: restricted pairs open in 0.05-0.25 s in a lab, and a round trip round the
+world has three of its checks. UNSOURCED beyond that."""
+
+RELAY_TIMEOUT: Final = 12.0
+"""Seconds a circuit may take: a link to the relay, and the peer's. UNSOURCED"""
+
+_FAULTS: Final = {
+    Fault.NO_HOME_NODE: Reason.NO_HOME_NODE,
+    Fault.NOT_REGISTERED: Reason.NOT_REGISTERED,
+    Fault.UNREACHED: Reason.UNREACHED,
+    Fault.NO_ANSWER: Reason.NO_ANSWER,
+    Fault.BAD_ANSWER: Reason.BAD_ANSWER,
+}
+
+
+class Attempts:
+    """Makes attempts for one identity."""
+
+    def __init__(
+        self,
+        links: Links,
+        calls: Calls,
+        clock: Callable[[], float],
+        find: Callable[[PublicKey], Awaitable[FindOutcome]],
+        new_session: Callable[[PublicKey], Session],
+        answerless: Answerless | None,
+        prepare: Callable[[], object] | None,
+    ) -> None:
+        """`find` looks a peer's record up. `prepare` runs once, in a thread, before the first session is used."""
+        self._links = links
+        self._calls = calls
+        self._clock = clock
+        self._find = find
+        self._new_session = new_session
+        self._answerless = answerless
+        self.mesh: Relays | None = None
+        """Relays; set by whoever makes both."""
+        self._prepare_once = prepare
+        self._prepared: asyncio.Task[object] | None = None
+        self._late: set[asyncio.Task[Link | None]] = set()
+        """Ways that may still improve a link which has opened."""
+
+    def prepare_soon(self) -> None:
+        """Get ready for a link that somebody waits for, so that the first caller does not wait for it."""
+        if self._prepare_once is not None and self._prepared is None:
+            self._prepared = asyncio.get_running_loop().create_task(asyncio.to_thread(self._prepare_once))
+
+    async def close(self, timeout: float) -> None:
+        """Give up what is still tried for links that are open."""
+        for task in self._late:
+            task.cancel()
+        ending: set[asyncio.Task[Link | None] | asyncio.Task[object]] = set(self._late)
+        if self._prepared is not None:
+            ending.add(self._prepared)
+        if ending:
+            await asyncio.wait(ending, timeout=timeout)
+
+    async def dial(
+        self, peer: PublicKey, trace: Trace, join: Callable[[], Awaitable[Link]], *, relayed: bool = True
+    ) -> Link:
+        """Open a link with `peer`, or a new path for the one there is. `join` waits for the peer's own attempt, when it
+        takes the place of ours. Raises `AttemptFailed`.
+        """
+        session, race = self._new_session(peer), Race()
+        mesh = self.mesh if relayed else None
+        terms = None if mesh is None else mesh.propose(peer)
+        try:
+            async with asyncio.TaskGroup() as both:
+                finding = both.create_task(trace.timed(self._found(peer), "lookup"))
+                offering = both.create_task(self._offer(session, trace, terms))
+            found, offer = finding.result(), offering.result()
+            if self._answerless is not None and found.direct and found.fingerprint:
+                race.add("dial", self._by_dial(peer, found, self._answerless, race, trace))
+            else:
+                trace.skipped("dial", "the peer's record names no address at which it could be dialled")
+            called = self._by_call(peer, found.ways, session, offer, terms, race, trace, join)
+            race.add("call", called, after=DIAL_HEAD_START)
+            link = await race.first()
+        except ExceptionGroup as group:
+            await session.close()
+            raise _first(group) from None
+        except LinkError as error:
+            await session.close()
+            reason = Reason.REFUSED if error.end.fault is LinkFault.REFUSED else Reason.LINK_FAILED
+            raise AttemptFailed(reason, str(error.end)) from None
+        except BaseException:
+            await race.stopped()
+            await session.close()
+            raise
+        finally:
+            trace.phases.update({name: took for name, took in session.phases.items() if name != "gather"})
+        if not self._leave(race):
+            await session.close()
+        return link
+
+    async def _by_dial(
+        self, peer: PublicKey, found: FindOutcome, answerless: Answerless, race: Race, trace: Trace
+    ) -> Link | None:
+        """Dial a peer that can be reached, with no word from it before."""
+        dialled = answerless.dial(peer, found.direct[0].address, found.fingerprint, timeout=DIAL_TIMEOUT)
+        opened = await trace.way("dial", dialled)
+        trace.phases.update(opened.phases)
+        return await self._take(peer, opened, race, initiated=True)
+
+    async def _by_call(
+        self,
+        peer: PublicKey,
+        ways: tuple[Contact, ...],
+        session: Session,
+        offer: bytes,
+        terms: Terms | None,
+        race: Race,
+        trace: Trace,
+        join: Callable[[], Awaitable[Link]],
+    ) -> Link | None:
+        """Call the peer; with its answer two ways begin."""
+        ended = await trace.timed(self._calls.call(peer, ways, offer), "signaling")
+        if isinstance(ended, OfferReceived):
+            return await join()
+        self._begin(peer, session, _answer_of(ended), terms, race, trace, initiated=True)
+        return None
+
+    def _begin(
+        self,
+        peer: PublicKey,
+        session: Session,
+        description: bytes,
+        terms: Terms | None,
+        race: Race,
+        trace: Trace,
+        *,
+        initiated: bool,
+    ) -> None:
+        """Offer and answer have crossed: look for a direct path, and for a relay when that takes long."""
+        answer, timeout = (description, None) if initiated else (None, ANSWER_TIMEOUT)
+
+        async def by_ice() -> Link | None:
+            try:
+                opened = await trace.way("ice", session.connect(peer, answer, timeout=timeout), session)
+                return await self._take(peer, opened, race, initiated=initiated)
+            finally:
+                await session.close()
+
+        race.add("ice", by_ice())
+        mesh = self.mesh
+        if mesh is None or terms is None:
+            return
+        remote = _extras_of(description)
+
+        async def by_relay() -> Link | None:
+            opening = mesh.open(peer, terms, remote, initiated=initiated, timeout=RELAY_TIMEOUT)
+            return await self._take(peer, await trace.way("relay", opening), race, initiated=initiated)
+
+        race.add("relay", by_relay(), after=RELAY_HEAD_START)
+
+    async def _take(self, peer: PublicKey, opened: Opened, race: Race, *, initiated: bool) -> Link | None:
+        """Make a link of what opened, or put the one there is on it; nobody goes from a direct path to a relay."""
+        if race.direct and not opened.path.direct:
+            await opened.channel.close()
+            return None
+        return await self._links.join(peer, opened, initiated=initiated)
+
+    def _leave(self, race: Race) -> bool:
+        """End a race that was won. A relayed link goes on over a direct path if that opens after all: says whether."""
+        late = race.stop(but=() if race.direct else ("ice",))
+        for task in late:
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+        return bool(late)
+
+    async def answer(self, offer: OfferReceived) -> Link:
+        """Answer a peer's call with a link. Raises `LinkError` or `AttemptFailed`."""
+        trace, race = Trace(self._clock), Race()
+        await self._prepare(trace)
+        session = self._new_session(offer.peer)
+        try:
+            terms = None if self.mesh is None else self.mesh.accept(offer.peer, _extras_of(offer.payload))
+            try:
+                answer = await session.answer(offer.payload, () if terms is None else terms.extras)
+            except LinkError:
+                self._calls.refuse(offer, RefusalReason.BAD_OFFER)
+                raise
+            if not self._calls.answer(offer, answer):
+                raise LinkError(LinkEnd(LinkFault.LOST, "gathering took longer than the offer lives"))
+            self._begin(offer.peer, session, offer.payload, terms, race, trace, initiated=False)
+            link = await race.first()
+        except BaseException:
+            await race.stopped()
+            await session.close()
+            raise
+        if not self._leave(race):
+            await session.close()
+        return link
+
+    async def _found(self, peer: PublicKey) -> FindOutcome:
+        found = await self._find(peer)
+        if not found.found:
+            raise AttemptFailed(found.reason, found.detail)
+        return found
+
+    async def _offer(self, session: Session, trace: Trace, terms: Terms | None) -> bytes:
+        await self._prepare(trace)
+        try:
+            return await trace.timed(session.offer(() if terms is None else terms.extras), "gather")
+        except LinkError as error:
+            raise AttemptFailed(Reason.LINK_FAILED, str(error.end)) from None
+
+    async def _prepare(self, trace: Trace) -> None:
+        """Once, and in a thread: half a second in which the loop must go on answering others."""
+        self.prepare_soon()
+        if self._prepared is not None and not self._prepared.done():
+            await trace.timed(asyncio.shield(self._prepared), "prepare")
+
+
+def import_webrtc() -> None:
+    """Import aiortc and what is built on it: 0.4 s and 44 MB, spent only when a first link is made."""
+    for name in ("webrtc", "webrtc_ice", "webrtc_dtls", "webrtc_sctp", "webrtc_channel"):
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(f"node.adapters.{name}")
+
+
+def _answer_of(ended: CallEnd) -> bytes:
+    match ended:
+        case AnswerReceived():
+            return ended.payload
+        case CallRefused():
+            raise AttemptFailed(Reason.REFUSED, ended.reason.name.lower().replace("_", "-"))
+        case CallFailed():
+            raise AttemptFailed(_FAULTS[ended.fault], ended.detail)
+        case _:
+            raise LocalError("an offer is no answer")
+
+
+def _extras_of(description: bytes) -> Extras:
+    """What a description carries besides ICE; nothing where it cannot be read, which the session will tell."""
+    try:
+        said = decode_description(description)
+    except DecodeError:
+        return ()
+    return said.extras if isinstance(said, SessionDescription) else ()
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    """Of what failed at once, what is to be told: why the peer was not found, rather than anything else."""
+    failures = [error for error in group.exceptions if isinstance(error, AttemptFailed | Stopped)]
+    return failures[0] if len(failures) == len(group.exceptions) else group
