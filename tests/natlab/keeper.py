@@ -125,7 +125,6 @@ class Keeper:
             os.environ.clear()
             os.environ.update(env)
             os.chdir(folder)
-            sys.stdin = open(0, closefd=False)  # noqa: SIM115: lives as long as the process.
             module, _, function = main.partition(":")
             code = getattr(importlib.import_module(module), function)(arguments) or 0
         except BaseException:

@@ -47,7 +47,7 @@ class Namespaces:
             self._keeper = subprocess.Popen(
                 [sys.executable, "-m", "tests.natlab.keeper"],
                 cwd=ROOT,
-                stdin=there,
+                stdin=there.fileno(),
                 start_new_session=True,
                 env={**os.environ, "PATH": search_path()},
             )

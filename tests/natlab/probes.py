@@ -10,6 +10,7 @@ another address or port of the same machine.
 
 from __future__ import annotations
 
+import itertools
 import json
 import select
 import socket
@@ -85,7 +86,7 @@ def probe(first: str, second: str) -> Seen:
         else:
             mapping = "address-dependent" if far[0] == far[1] else "address-and-port-dependent"
         ports = [seen[1], *(one[1] for one in far if one is not None)]
-        steps = tuple(after - before for before, after in zip(ports, ports[1:], strict=False))
+        steps = tuple(after - before for before, after in itertools.pairwise(ports))
         port = ours.getsockname()[1]
     # A socket that has written to one address only: to all others it is a stranger's.
     with _udp(any_ip, 0) as fresh:
