@@ -172,7 +172,7 @@ class Nodes:
         self.lab = Lab()
         self._settings = {"ROOKERY_CONFIG": str(self.folder / "config.toml"), **settings}
         (self.folder / "config.toml").write_text("")
-        self._contacts: list[str] = []
+        self._contacts: dict[int, list[str]] = {4: [], 6: []}
         self.lab.spaces.preload()
 
     def __enter__(self) -> Nodes:
@@ -192,7 +192,8 @@ class Nodes:
             folder = self.folder / host.name
             folder.mkdir()
             public = load_or_create_node_key(folder / "node.key").public
-            self._contacts += [Contact(public, (ip, PORT)).text for ip in (host.v4, host.v6)]
+            for version, ip in ((4, host.v4), (6, host.v6)):
+                self._contacts[version].append(Contact(public, (ip, PORT)).text)
         return [self.node(host, ROOKERY_MODE="server", ROOKERY_PORT=str(PORT)) for host in hosts]
 
     def behind(self, name: str, kind: str, place: Place | None = None, **settings: str) -> Daemon:
@@ -207,7 +208,7 @@ class Nodes:
         own = {
             "ROOKERY_DATA_DIR": str(folder),
             "ROOKERY_LISTEN": "::" if host.v6 else "0.0.0.0",
-            "ROOKERY_CONTACTS": ",".join(text for text in self._contacts if host.v6 or "[" not in text),
+            "ROOKERY_CONTACTS": ",".join(self._contacts[4 if host.v4 else 6]),
         }
         daemon = Daemon(self.lab, host, folder, {**self._settings, **own, **settings})
         self.daemons[host.name] = daemon
@@ -219,5 +220,3 @@ class Nodes:
             await daemon.logged("joined")
             if published:
                 await daemon.logged("published")
-
-
