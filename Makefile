@@ -9,7 +9,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help demo test test-all check bench agreement lock clean
+.PHONY: help demo test test-all check bench natlab agreement lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ check: $(STAMP) ## style, format and types
 # A measurement may rightly take longer than any test.
 bench: $(STAMP) ## measure; results are also saved as JSON under .benchmarks/
 	@$(PYTHON) -m pytest tests/benchmarks --benchmark-only --benchmark-autosave --timeout=1800
+
+natlab: $(STAMP) ## who meets whom behind which routers, with real nodes; as root or with user namespaces
+	@$(PYTHON) -m tests.natlab --out docs/results/nat-matrix.md
 
 agreement: $(STAMP) ## hold both simulation engines against each other and the papers: an hour
 	@$(PYTHON) -m simulations.agreement --out docs/results/agreement.md

@@ -6,6 +6,7 @@
 #
 # It asks for no more than sh and a Python; Debian's has neither pip nor ensurepip. As root it installs
 # what is missing with apt-get; otherwise it says what to install and exits with 2.
+# What only the tests of routers need is installed as root, too; else it is named and done without.
 # ROOKERY_PYTHON names the interpreter to use; ROOKERY_NO_APT=1 forbids apt-get.
 set -eu
 
@@ -52,15 +53,36 @@ may_apt() {
     [ -z "${ROOKERY_NO_APT:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1
 }
 
-apt_install() {
+apt_try() {
     say "installing with apt-get: $*"
     mkdir -p "$state"
     log=$state/apt.log
-    if ! { apt-get update && DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y --no-install-recommends "$@"; } </dev/null >"$log" 2>&1; then
+    { apt-get update && DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y --no-install-recommends "$@"; } </dev/null >"$log" 2>&1
+}
+
+apt_install() {
+    if ! apt_try "$@"; then
         tail -n 20 "$log" >&2
         give_up "apt-get could not install: $* (its last lines are above, all of them in $log)."
     fi
+}
+
+# Debian's packages with the tools of the NAT laboratory (tests/natlab) that this machine lacks; Linux only.
+missing_lab_tools() {
+    [ -e /proc/self/ns/net ] || return 0
+    for pair in ip:iproute2 nft:nftables conntrack:conntrack; do
+        (PATH=$PATH:/usr/sbin:/sbin && command -v "${pair%%:*}" >/dev/null 2>&1) || printf '%s ' "${pair#*:}"
+    done
+}
+
+# Nobody goes without the rest for want of these: the tests that need them say so.
+install_lab_tools() {
+    missing=$(missing_lab_tools)
+    [ -n "$missing" ] || return 0
+    # shellcheck disable=SC2086  # One word a package.
+    if may_apt && apt_try $missing; then return 0; fi
+    say "missing for make natlab and the tests of routers: $missing(sudo apt-get install $missing)"
 }
 
 has_ensurepip() { "$1" -c 'import ensurepip' >/dev/null 2>&1; }
@@ -115,6 +137,7 @@ if command -v flock >/dev/null 2>&1; then
     flock -n 9 || { say "waiting for another set-up in this folder"; flock 9; }
 fi
 up_to_date && exit 0
+install_lab_tools
 
 if ! venv_works; then
     # An interpreter that was taken away or is too old cannot be in use: start over.
