@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+import textwrap
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from statistics import quantiles
@@ -15,6 +16,7 @@ from tests.natlab.kinds import Expected
 from tests.natlab.matrix import LIMITS, OPEN_NODES, Result
 
 COMMAND = "make natlab"
+WIDTH = 120
 
 
 def page(results: Sequence[Result], late: dict[str, str], seconds: float) -> str:
@@ -24,10 +26,13 @@ def page(results: Sequence[Result], late: dict[str, str], seconds: float) -> str
     lines = [
         "# Which pairs meet, and how",
         "",
-        f"Made by `{COMMAND}` in {seconds:.0f} s, {_versions()}. Every node is a process of its own",
-        f"on a machine of its own (a network namespace), with {OPEN_NODES} servers in the open and a router of the named",
-        "kind before each of the two: see [the NAT lab](../nat-lab.md). Round trips take a fraction of a millisecond, so",
-        "that times to open are those of processing, time-outs and pauses. The row dials the column.",
+        textwrap.fill(
+            f"Made by `{COMMAND}` in {seconds:.0f} s, {_versions()}. Every node is a process of its own on a machine "
+            f"of its own (a network namespace), with {OPEN_NODES} servers in the open and a router of the named kind "
+            "before each of the two: see [the NAT lab](../nat-lab.md). Round trips take a fraction of a millisecond, "
+            "so that times to open are those of processing, time-outs and pauses. The row dials the column.",
+            WIDTH,
+        ),
         "",
         *_summary(results),
         "",
