@@ -107,10 +107,14 @@ def connect(
     ctx: typer.Context,
     peer: Peer,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to try for.")] = 30.0,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what was tried: ways, addresses, pairs, and why not direct.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Open a data channel to a peer and show how long each phase took."""
     from node import cli_render as render
+    from node.cli_explain import show
 
     params = {"peer": known_peer(ctx, peer), "timeout": timeout}
     document: Document = {}
@@ -123,10 +127,14 @@ def connect(
                     render.emit_line(event)
 
     run_async(work)
+    if explain and not json:
+        show(document)
     if not document["connected"]:
         failed(document["reason"], sentence(document))
     if not json:
-        render.fields(known(document), skip=("event", "connected"))
+        if explain:
+            render.screen().print()
+        render.fields(known(document), skip=("event", "connected", "ways"))
 
 
 SLIP = 0.9

@@ -30,6 +30,7 @@ from node.node_results import (
     SendOutcome,
     WayPing,
 )
+from node.ports import PairTried, WayTried
 
 IDENTITY = IdentityKey.from_seed(bytes(range(32)))
 FRIEND = IdentityKey.from_seed(bytes([7] * 32)).public
@@ -37,6 +38,12 @@ STRANGER = IdentityKey.from_seed(bytes([9] * 32)).public
 CONTACT = Contact(NodeKey.from_secret(bytes([3] * 32)).public, ("192.0.2.7", 4000))
 STATS = LookupStats(requests=12, replies=11, failures=1, hops=2, seconds=0.25)
 NOW = 1_800_000_000.0
+PAIR = PairTried("srflx 203.0.113.5:4711", "host 192.168.1.2:7716", "failed", 9)
+WAYS = (
+    WayTried("dial", 0.1, 0.0, "skipped", "the peer's record names no address at which it could be dialled"),
+    WayTried("ice", 0.2, 2.5, "failed", "ice-failed: none of 1 pairs worked", (PAIR,), (PAIR.local,), (PAIR.remote,)),
+    WayTried("relay", 1.2, 0.4, "opened"),
+)
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,7 @@ class FakeNode:
 
     async def connect(self, peer: PublicKey, *, timeout: float = 30.0) -> ConnectOutcome:
         if peer == FRIEND:
-            return ConnectOutcome(True, Reason.NONE, phases={"lookup": 0.1, "ice": 0.02, "total": 0.2})
+            return ConnectOutcome(True, Reason.NONE, phases={"lookup": 0.1, "ice": 0.02, "total": 0.2}, ways=WAYS)
         return ConnectOutcome(False, Reason.NOT_FOUND)
 
     async def send_file(

@@ -91,6 +91,25 @@ def test_connect_shows_phases(rookery):
     assert rookery("connect", STRANGER).exit_code == 1
 
 
+def test_connect_explains_what_was_tried(rookery):
+    shown = rookery("connect", FRIEND, "--explain")
+    assert shown.exit_code == 0
+    for said in (
+        "dialled, no answer needed 100 ms skipped the peer's record names no address",
+        "through a relay 1.2 s 400 ms opened",
+        "our addresses: srflx 203.0.113.5:4711",
+        "the peer's addresses: host 192.168.1.2:7716",
+        "A relay carries the link: ice-failed: none of 1 pairs worked.",
+        "100 ms",
+    ):
+        assert said in " ".join(shown.stdout.split())
+    (outcome,) = [json.loads(line) for line in rookery("connect", FRIEND, "--json").stdout.splitlines()[-1:]]
+    assert [way["outcome"] for way in outcome["ways"]] == ["skipped", "failed", "opened"]
+    assert outcome["ways"][1]["pairs"][0]["checks"] == 9
+    stranger = rookery("connect", STRANGER, "--explain")
+    assert (stranger.exit_code, "No way was tried" in stranger.stdout) == (1, True)
+
+
 def test_send_and_its_failures(rookery, tmp_path: Path):
     (tmp_path / "file").write_bytes(b"x" * 1000)
     result = rookery("send", tmp_path / "file", FRIEND, "--json")
