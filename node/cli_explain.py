@@ -60,8 +60,8 @@ def why_not_direct(document: Document) -> str:
     if ice["outcome"] == "failed":
         return f"A relay carries the link: {ice['detail']}."
     return (
-        "A relay carries the link: no direct path had opened when the relay's did. One is still looked for, and the link "
-        "goes over to it."
+        "A relay carries the link: no direct path had opened when the relay's did. "
+        "One is still looked for, and the link goes over to it."
     )
 
 
