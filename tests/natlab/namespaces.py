@@ -27,6 +27,9 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 TOOLS: Final = {"ip": "iproute2", "nft": "nftables", "conntrack": "conntrack"}
 """Programs that must be there, and Debian's packages that have them."""
 
+FORBIDDEN: Final = "not on this platform"
+"""How a reason begins that nothing which could be installed would change."""
+
 REPLY_TIMEOUT: Final = 60.0
 """Seconds for the keeper to answer. UNSOURCED: loading the node's code on a busy machine is the longest."""
 
@@ -156,7 +159,7 @@ def missing_tools() -> list[str]:
 def why_not() -> str | None:
     """Why this machine cannot have a laboratory, in one sentence; None when it can."""
     if not sys.platform.startswith("linux"):
-        return "not on this platform: network namespaces are Linux's"
+        return f"{FORBIDDEN}: network namespaces are Linux's"
     if missing := missing_tools():
         return f"missing tools: install {', '.join(missing)}"
     try:
@@ -164,5 +167,5 @@ def why_not() -> str | None:
             spaces.add("trial")
             spaces.run("trial", ["nft", "add", "table", "ip", "trial"])
     except LabError as error:
-        return f"this machine gives no network namespaces (neither to root nor in a user namespace): {error}"
+        return f"{FORBIDDEN}: this machine's kernel gives no network namespaces with nftables to us: {error}"
     return None
