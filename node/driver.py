@@ -61,6 +61,16 @@ class Engine(Protocol):
         """Hand out the next thing to report, once."""
 
 
+class Neighbour(Protocol):
+    """Who has a port together with the DHT: other protocols, told apart by the first byte (RFC 7983 section 7)."""
+
+    def take(self, data: bytes, addr: Address) -> bool:
+        """Take a datagram whose first byte is below 64, and say whether it was one of ours. Never raises."""
+
+    def turn_done(self) -> None:
+        """Everything that had arrived was handed over: answer now."""
+
+
 class Datagrams(Protocol):
     """What carries an engine's datagrams: one port, on IPv4, IPv6, or both."""
 
@@ -74,6 +84,9 @@ class Datagrams(Protocol):
 
     def attach(self, receive: Callable[[list[tuple[bytes, Address]]], object]) -> None:
         """Call `receive(batch)` whenever datagrams have come in."""
+
+    def share(self, neighbour: Neighbour | None) -> None:
+        """Let `neighbour` have the datagrams that are its own, before the receiver sees them."""
 
     def send(self, data: bytes, addr: Address) -> None:
         """Send now, or as soon as possible. Never raises: the network may lose anything."""

@@ -19,6 +19,7 @@ from typing import Final
 
 from dht.constants import MAX_DATAGRAM
 from dht.errors import LocalError
+from node.driver import Neighbour
 
 Address = tuple[str, int]
 Batch = list[tuple[bytes, Address]]
@@ -26,8 +27,11 @@ Batch = list[tuple[bytes, Address]]
 BATCH: Final = 64
 """Datagrams read in one wake-up, so that timers and other sockets have their turn. UNSOURCED: about 5 ms of work."""
 
-READ_BYTES: Final = MAX_DATAGRAM + 1
-"""One more than is allowed, so that a longer datagram shows."""
+READ_BYTES: Final = 2048
+"""More than any datagram here has, so that a longer one shows: ours end at `MAX_DATAGRAM`, and DTLS at a frame."""
+
+OURS_FROM: Final = b"\x40"
+"""Below this first byte lie STUN (0-3) and DTLS (20-63), which may be a neighbour's; ours have 0xD1 (RFC 7983)."""
 
 RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 """Asked of the kernel, which may grant less (Linux caps it at net.core.rmem_max). UNSOURCED: a pause of 100 ms, as a
@@ -52,6 +56,7 @@ class UdpSockets:
         """Where it is bound, IPv4 first; known after `close`, too."""
         self._waiting: dict[int, deque[tuple[bytes, Address]]] = {s.fileno(): deque() for s in sockets}
         self._probes: dict[socket.AddressFamily, socket.socket] = {}
+        self._neighbour: Neighbour | None = None
         self._closed = False
         self.counters: Counter[str] = Counter()
         """received, sent, oversized, link_local, read_errors, send_errors, send_dropped, no_family."""
@@ -88,6 +93,10 @@ class UdpSockets:
         """Call `receive(batch)` whenever datagrams have come in."""
         for one in self._sockets:
             self._loop.add_reader(one.fileno(), self._readable, one, receive)
+
+    def share(self, neighbour: Neighbour | None) -> None:
+        """Let `neighbour` have the datagrams that are its own, before the receiver sees them."""
+        self._neighbour = neighbour
 
     def send(self, data: bytes, addr: Address) -> None:
         """Send now, or as soon as the kernel takes it. Never raises: the network may lose anything."""
@@ -139,6 +148,8 @@ class UdpSockets:
         batch: Batch = []
         recvfrom = one.recvfrom
         v6 = one is self._v6
+        neighbour = self._neighbour
+        taken = False
         try:
             for _ in range(BATCH):
                 data, addr = recvfrom(READ_BYTES)
@@ -147,6 +158,9 @@ class UdpSockets:
                         self.counters["link_local"] += 1
                         continue
                     addr = addr[:2]
+                if data < OURS_FROM and neighbour is not None and neighbour.take(data, addr):
+                    taken = True
+                    continue
                 if len(data) > MAX_DATAGRAM:
                     self.counters["oversized"] += 1
                     continue
@@ -156,6 +170,8 @@ class UdpSockets:
         except OSError:
             # An ICMP error for an earlier datagram: anybody can forge one, and time-outs tell the same.
             self.counters["read_errors"] += 1
+        if taken and neighbour is not None:
+            neighbour.turn_done()
         if batch:
             self.counters["received"] += len(batch)
             receive(batch)

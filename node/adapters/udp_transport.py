@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from dht.constants import MAX_DATAGRAM
+from node.adapters.udp import OURS_FROM
+from node.driver import Neighbour
 
 Address = tuple[str, int]
 Batch = list[tuple[bytes, Address]]
@@ -53,6 +55,11 @@ class TransportSockets:
         """Call `receive(batch)` whenever datagrams have come in."""
         for protocol in self._protocols:
             protocol.attach(receive)
+
+    def share(self, neighbour: Neighbour | None) -> None:
+        """Let `neighbour` have the datagrams that are its own, before the receiver sees them."""
+        for protocol in self._protocols:
+            protocol.neighbour = neighbour
 
     def send(self, data: bytes, addr: Address) -> None:
         """Hand to the transport. Never raises: the network may lose anything."""
@@ -108,13 +115,17 @@ class _Receiver(asyncio.DatagramProtocol):
 
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
+        self.neighbour: Neighbour | None = None
         self._receive: Callable[[Batch], object] | None = None
 
     def attach(self, receive: Callable[[Batch], object]) -> None:
         self._receive = receive
 
     def datagram_received(self, data: bytes, addr: tuple[object, ...]) -> None:
-        if len(data) > MAX_DATAGRAM:
+        neighbour = self.neighbour
+        if data < OURS_FROM and neighbour is not None and neighbour.take(data, (str(addr[0]), int(str(addr[1])))):
+            neighbour.turn_done()
+        elif len(data) > MAX_DATAGRAM:
             self.counters["oversized"] += 1
         elif self._receive is not None:
             self.counters["received"] += 1
