@@ -31,8 +31,10 @@ _CLONE_NEWNET: Final = 0x40000000
 _PR_SET_PDEATHSIG: Final = 1
 """unshare(2), prctl(2); Python 3.12 has the former in `os`."""
 
-PRELOADED: Final = ("node.node", "node.cli_run", "node.api", "node.adapters.http_api", "node.adapters.webrtc")
-"""What forks then need not load again."""
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+PRELOADED: Final = ("node.node", "node.cli_run", "node.api")
+"""What forks then need not load again, besides all adapters: nodes load those for links when a first link is made."""
 
 RUN_TIMEOUT: Final = 30.0
 """Seconds for a command that is waited for. UNSOURCED: none takes one."""
@@ -57,6 +59,13 @@ class Keeper:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {user} 1")
         Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+
+    def preload(self) -> Document:
+        """Load the code of nodes."""
+        adapters = sorted(file.stem for file in (ROOT / "node" / "adapters").glob("[a-z]*.py"))
+        for module in (*PRELOADED, *(f"node.adapters.{name}" for name in adapters)):
+            importlib.import_module(module)
+        return {}
 
     def namespace(self, name: str) -> Document:
         """Make a namespace; nothing in it is up but loopback."""
@@ -147,7 +156,7 @@ def main() -> None:
     os.set_inheritable(control.fileno(), False)
     lines = control.makefile("r", encoding="utf-8")
     handlers: dict[str, Callable[..., Document]] = {
-        name: getattr(keeper, name) for name in ("namespace", "run", "write", "start", "signal", "ended")
+        name: getattr(keeper, name) for name in ("preload", "namespace", "run", "write", "start", "signal", "ended")
     }
     for number in (signal.SIGINT, signal.SIGTERM):  # Those are for whoever we work for.
         signal.signal(number, signal.SIG_IGN)
@@ -159,12 +168,7 @@ def main() -> None:
                 if not ready:
                     keeper.become_root()
                     ready = True
-                if request["do"] == "preload":
-                    for module in PRELOADED:
-                        importlib.import_module(module)
-                    reply: Document = {}
-                else:
-                    reply = handlers[request.pop("do")](**request)
+                reply = handlers[request.pop("do")](**request)
             except Exception as error:
                 reply = {"error": f"{type(error).__name__}: {error}"}
             control.sendall(json.dumps(reply).encode() + b"\n")

@@ -27,7 +27,7 @@ CONNECT: Final = 20.0
 JOINED: Final = 20.0
 """Seconds for all nodes to join and be found; who cannot do it by then is tried all the same. UNSOURCED"""
 
-SETTLED: Final = 2.0
+SETTLED: Final = 1.0
 """Seconds after that until the first pair: what was heard of the boxes is then in the nodes' own view. UNSOURCED"""
 
 QUIET: Final = 0.3

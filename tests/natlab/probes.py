@@ -122,7 +122,10 @@ def _hairpins(any_ip: str, server: tuple[str, int]) -> bool:
 def _seen(ours: socket.socket, server: tuple[str, int], words: str = "seen") -> tuple[str, int] | None:
     """Where the server sees us; None when no answer comes."""
     for _ in range(2):
-        ours.sendto(words.encode(), server)
+        try:
+            ours.sendto(words.encode(), server)
+        except OSError:  # There is no way out at all.
+            return None
         deadline = time.monotonic() + PATIENCE
         while (left := deadline - time.monotonic()) > 0 and select.select([ours], [], [], left)[0]:
             ip, port = json.loads(ours.recv(2048))

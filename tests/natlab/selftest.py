@@ -35,28 +35,34 @@ def selftest(kinds: Iterable[str] = tuple(KINDS), report: Callable[[str, str], o
     `report(kind, fault)` is called as each is done.
     """
     with tempfile.TemporaryDirectory(prefix="natlab-") as folder, Lab() as lab:
-        server = lab.host("server", v6=True)
-        # A second address of each family on the same cable, which probes take for another machine.
-        v4, v6 = server.v4.rpartition(".")[0] + ".9", server.v6.rpartition("::")[0] + "::9"
-        lab.spaces.ip(server.space, f"addr add {v4}/24 dev eth0", f"addr add {v6}/64 dev eth0 nodad")
-        for number, pair in enumerate(((server.v4, v4), (server.v6, v6))):
-            into = Path(folder, f"server{number}")
-            into.mkdir()
-            lab.spaces.start(server.space, "tests.natlab.probes:answer", pair, {}, into)
-            _wait_for(into / "stdout", lambda text: "ready" in text)
+        servers = answering(lab, Path(folder))
         hosts = {kind: lab.host(kind, lab.place(kind, kind)) for kind in kinds}
-        pids, faults = {}, {}
+        faults = {}
         for kind, host in hosts.items():
             into = Path(folder, kind)
             into.mkdir()
-            servers = (server.v4, v4) if host.v4 else (server.v6, v6)
-            pids[kind] = lab.spaces.start(host.space, "tests.natlab.probes:ask", servers, {}, into)
+            lab.spaces.start(host.space, "tests.natlab.probes:ask", servers[4 if host.v4 else 6], {}, into)
         for kind in hosts:
             said = json.loads(_wait_for(Path(folder, kind, "stdout"), lambda text: text.endswith("\n")))
             faults[kind] = fault_of(kind, Seen(**{**said, "steps": tuple(said["steps"])}))
             if report is not None:
                 report(kind, faults[kind])
         return {kind: fault for kind, fault in faults.items() if fault}
+
+
+def answering(lab: Lab, folder: Path) -> dict[int, tuple[str, str]]:
+    """Add a machine in the open that answers probes; gives its two addresses of each version of IP."""
+    host = lab.host("server", v6=True)
+    # Second addresses on the same cable, which probes take for another machine's.
+    v4, v6 = host.v4.rpartition(".")[0] + ".9", host.v6.rpartition("::")[0] + "::9"
+    lab.spaces.ip(host.space, f"addr add {v4}/24 dev eth0", f"addr add {v6}/64 dev eth0 nodad")
+    pairs = {4: (host.v4, v4), 6: (host.v6, v6)}
+    for version, pair in pairs.items():
+        into = folder / f"server{version}"
+        into.mkdir()
+        lab.spaces.start(host.space, "tests.natlab.probes:answer", pair, {}, into)
+        _wait_for(into / "stdout", lambda text: "ready" in text)
+    return pairs
 
 
 def fault_of(kind: str, seen: Seen) -> str:

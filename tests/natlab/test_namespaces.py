@@ -25,7 +25,7 @@ from tests.natlab.topology import Lab
 lab = Lab()
 host = lab.host("a", lab.place("home", "double"))
 folder = Path(sys.argv[1])
-lab.spaces.start(host.space, "tests.natlab.probes:answer", (host.v4, host.v4), {}, folder)
+lab.spaces.start(host.space, "tests.natlab.probes:answer", (host.v4, "127.0.0.1"), {}, folder)
 print(lab.spaces.keeper, flush=True)
 time.sleep(60)
 """
@@ -76,7 +76,7 @@ def test_nothing_outlives_the_keeper(tmp_path):
     before = processes(b"tests.natlab.keeper")
     with Namespaces() as spaces:
         spaces.add("a")
-        spaces.start("a", "tests.natlab.probes:answer", ("127.0.0.1", "127.0.0.1"), {}, tmp_path)
+        spaces.start("a", "tests.natlab.probes:answer", ("127.0.0.1", "127.0.0.2"), {}, tmp_path)
         os.kill(spaces.keeper, signal.SIGKILL)
         with pytest.raises(LabError, match="keeper of the namespaces"):
             spaces.add("b")
