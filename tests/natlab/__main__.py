@@ -14,7 +14,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from dht.errors import RookeryError
 from tests.natlab.kinds import KINDS
@@ -53,7 +52,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pairs", default="", help="A:B,... ; A:one-box and A:apart for two hosts behind one box")
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}, in places of their own")
     parser.add_argument("--timeout", type=float, default=CONNECT, help="seconds for a pair (%(default)s)")
-    parser.add_argument("--out", type=Path, help="write the page there, and JSON beside it")
+    parser.add_argument("--out", type=Path, help="write the page there")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep files there, and the laboratory until Ctrl-C")
     return parser.parse_args()
@@ -112,7 +111,7 @@ async def _matrix(options: argparse.Namespace) -> int:
             results = await matrix.play(done)
             took = time.monotonic() - began
             if options.out is not None:
-                _write(options.out, matrix, took)
+                options.out.write_text(page(matrix.results, matrix.late, took))
             if options.keep is not None:
                 await _stand(matrix)
     documents = [result.document() for result in results]
@@ -126,12 +125,6 @@ async def _matrix(options: argparse.Namespace) -> int:
 def _line(result: Result) -> str:
     said = result.reason or f"{result.way or '-'} {result.path}"
     return f"{'ok  ' if result.holds else 'FAIL'} {result.pair.text:45} {result.outcome:8} {result.seconds:6.2f} {said}"
-
-
-def _write(file: Path, matrix: Matrix, took: float) -> None:
-    file.write_text(page(matrix.results, matrix.late, took))
-    documents: list[dict[str, Any]] = [result.document() for result in matrix.results]
-    file.with_suffix(".json").write_text(json.dumps(documents, indent=1) + "\n")
 
 
 async def _stand(matrix: Matrix) -> None:

@@ -40,9 +40,12 @@ def page(results: Sequence[Result], late: dict[str, str], seconds: float) -> str
         "",
         *_grid(apart),
         "",
-        "A way and its milliseconds: direct over a path that ICE found or by dialling at once, **relayed** over other",
-        "nodes. **✗** no link. **!** in front: not what",
-        "[must come of the pair](../nat-lab.md#what-must-come-of-a-pair).",
+        textwrap.fill(
+            "The way that opened the link, and milliseconds: direct by ICE or by dialling at once, **relayed** over "
+            "other nodes. **✗** no link. **!** in front: not what "
+            "[must come of the pair](../nat-lab.md#what-must-come-of-a-pair).",
+            WIDTH,
+        ),
     ]
     if together:
         lines += ["", "## Behind one box", "", *_together(together)]

@@ -37,7 +37,7 @@ class Behaviour:
     isolates: bool = False
     """Whether inside hosts cannot reach each other by their inside addresses, as in guests' networks."""
     udp_blocked: bool = False
-    """Drop every UDP packet, over and above what the kind does."""
+    """Drop every UDP packet that comes from outside or goes there, over and above what the kind does."""
 
 
 def rules(behaviour: Behaviour) -> str:
@@ -89,7 +89,9 @@ def _translation(behaviour: Behaviour) -> list[str]:
 
 def _filter(behaviour: Behaviour) -> list[str]:
     kind = behaviour.kind
-    blocked = ["meta l4proto udp drop"] if kind.blocks or behaviour.udp_blocked else []
+    # What stays inside never passes an office's firewall.
+    blocked = [f'{way} "wan" meta l4proto udp drop' for way in ("iifname", "oifname")]
+    blocked = blocked if kind.blocks or behaviour.udp_blocked else []
     apart = ['iifname "lan*" oifname "lan*" ct status dnat accept', 'iifname "lan*" oifname "lan*" drop']
     passes = [
         *blocked,
