@@ -52,6 +52,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pairs", default="", help="A:B,... ; A:one-box and A:apart for two hosts behind one box")
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}, in places of their own")
     parser.add_argument("--timeout", type=float, default=CONNECT, help="seconds for a pair (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=1, help="times each pair is played (%(default)s)")
     parser.add_argument("--out", type=Path, help="write the page there")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep files there, and the laboratory until Ctrl-C")
@@ -93,7 +94,7 @@ async def _matrix(options: argparse.Namespace) -> int:
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=len(pairs))
+        task = bar.add_task("", total=len(pairs) * options.rounds)
 
         def say(text: str) -> None:
             bar.update(task, description=text)
@@ -108,7 +109,7 @@ async def _matrix(options: argparse.Namespace) -> int:
                 if not console.is_terminal:
                     print(_line(result), file=sys.stderr, flush=True)
 
-            results = await matrix.play(done)
+            results = await matrix.play(done, rounds=options.rounds)
             took = time.monotonic() - began
             if options.out is not None:
                 options.out.write_text(page(matrix.results, matrix.late, took))

@@ -30,6 +30,12 @@ JOINED: Final = 20.0
 SETTLED: Final = 1.0
 """Seconds after that until the first pair: what was heard of the boxes is then in the nodes' own view. UNSOURCED"""
 
+UPGRADE: Final = 15.0
+"""Seconds a link that opened relayed gets to become direct where it must. UNSOURCED"""
+
+LOOK: Final = 0.1
+"""Seconds between two looks at that. UNSOURCED"""
+
 QUIET: Final = 0.3
 """Seconds between two pairs, in which links end on both sides. UNSOURCED"""
 
@@ -74,6 +80,8 @@ class Result:
     """Which way opened it: dial, ice, relay, websocket."""
     seconds: float = 0.0
     """From asking for the link to having it."""
+    upgraded: float = 0.0
+    """Seconds from asking until a link that opened relayed ran directly; 0 when it never did."""
     phases: dict[str, float] = field(default_factory=dict)
     reason: str = ""
     """Why there is none, in the node's words."""
@@ -82,8 +90,10 @@ class Result:
 
     @property
     def holds(self) -> bool:
-        """Whether it is what must come of the pair, or better."""
-        return self.outcome == "direct" or (self.outcome == "relayed" and self.pair.expected is Expected.RELAYED)
+        """Whether it is what must come of the pair, or better; a relayed link may become direct while it is used."""
+        if self.outcome == "relayed":
+            return self.upgraded > 0 or self.pair.expected is Expected.RELAYED
+        return self.outcome == "direct"
 
     def document(self) -> dict[str, Any]:
         """All of it, for JSON."""
@@ -140,13 +150,14 @@ class Matrix:
         await asyncio.gather(*(self._join(daemon) for daemon in hidden))
         await asyncio.sleep(SETTLED)
 
-    async def play(self, done: Callable[[Result], object] = lambda result: None) -> list[Result]:
-        """Play every pair; `done` is told each result."""
-        for pair in self.pairs:
-            self._say(pair.text)
-            result = await self.one(pair)
-            self.results.append(result)
-            done(result)
+    async def play(self, done: Callable[[Result], object] = lambda result: None, *, rounds: int = 1) -> list[Result]:
+        """Play every pair so many times, one round after the other; `done` is told each result."""
+        for number in range(rounds):
+            for pair in self.pairs:
+                self._say(pair.text if rounds == 1 else f"round {number + 1}: {pair.text}")
+                result = await self.one(pair)
+                self.results.append(result)
+                done(result)
         return self.results
 
     async def one(self, pair: Pair) -> Result:
@@ -156,6 +167,11 @@ class Matrix:
         started = time.monotonic()
         said = await dialler.connect(theirs, self._timeout)
         result = result_of(pair, said, time.monotonic() - started)
+        while not result.holds and result.outcome == "relayed" and time.monotonic() - started < UPGRADE:
+            await asyncio.sleep(LOOK)
+            links = (await dialler.call("peers"))["links"]
+            if any(link["peer"] == theirs and not is_relayed(link["type"]) for link in links):
+                result.upgraded = time.monotonic() - started
         await asyncio.gather(dialler.disconnect(theirs), listener.disconnect(ours))
         await asyncio.sleep(QUIET)
         return result
@@ -189,13 +205,17 @@ def result_of(pair: Pair, said: dict[str, Any], seconds: float) -> Result:
     """Read what `rookery connect` said."""
     ways = list(said.get("ways", ()))
     if not said["connected"]:
-        return Result(
-            pair, "failed", "", "", seconds, said["phases"], f"{said['reason']} {said['detail']}".strip(), ways
-        )
+        why = f"{said['reason']} {said['detail']}".strip()
+        return Result(pair, "failed", seconds=seconds, phases=said["phases"], reason=why, ways=ways)
     path = str(said["path"])
     opened = next((str(way["way"]) for way in ways if way["outcome"] == "opened"), "")
-    relayed = bool(said.get("via")) or any(word in path for word in ("relay", "websocket"))
-    return Result(pair, "relayed" if relayed else "direct", path, opened, seconds, said["phases"], "", ways)
+    outcome = "relayed" if is_relayed(path) else "direct"
+    return Result(pair, outcome, path, opened, seconds, phases=said["phases"], ways=ways)
+
+
+def is_relayed(path: str) -> bool:
+    """Whether a third party carries a link whose path is told so."""
+    return any(word in path for word in ("relay", "websocket"))
 
 
 async def played(matrix: Matrix, done: Callable[[Result], object] = lambda result: None) -> list[Result]:

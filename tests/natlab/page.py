@@ -13,7 +13,7 @@ from importlib.metadata import version
 from statistics import quantiles
 
 from tests.natlab.kinds import Expected
-from tests.natlab.matrix import LIMITS, OPEN_NODES, Result
+from tests.natlab.matrix import LIMITS, OPEN_NODES, Pair, Result
 
 COMMAND = "make natlab"
 WIDTH = 120
@@ -26,12 +26,11 @@ def page(results: Sequence[Result], late: dict[str, str], seconds: float) -> str
     lines = [
         "# Which pairs meet, and how",
         "",
-        textwrap.fill(
+        _paragraph(
             f"Made by `{COMMAND}` in {seconds:.0f} s, {_versions()}. Every node is a process of its own on a machine "
             f"of its own (a network namespace), with {OPEN_NODES} servers in the open and a router of the named kind "
             "before each of the two: see [the NAT lab](../nat-lab.md). Round trips take a fraction of a millisecond, "
             "so that times to open are those of processing, time-outs and pauses. The row dials the column.",
-            WIDTH,
         ),
         "",
         *_summary(results),
@@ -40,11 +39,10 @@ def page(results: Sequence[Result], late: dict[str, str], seconds: float) -> str
         "",
         *_grid(apart),
         "",
-        textwrap.fill(
+        _paragraph(
             "The way that opened the link, and milliseconds: direct by ICE or by dialling at once, **relayed** over "
-            "other nodes. **✗** no link. **!** in front: not what "
+            "other nodes; after an arrow, when it ran directly. **✗** no link. **!** in front: not what "
             "[must come of the pair](../nat-lab.md#what-must-come-of-a-pair).",
-            WIDTH,
         ),
     ]
     if together:
@@ -56,6 +54,10 @@ def page(results: Sequence[Result], late: dict[str, str], seconds: float) -> str
         lines += ["", "## Nodes that did not join in time", ""]
         lines += [f"- {name}: {_cell(why)}" for name, why in sorted(late.items())]
     return "\n".join(lines) + "\n"
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, WIDTH, break_on_hyphens=False, break_long_words=False)
 
 
 def _summary(results: Sequence[Result]) -> list[str]:
@@ -76,22 +78,25 @@ def _summary(results: Sequence[Result]) -> list[str]:
 def _grid(results: Sequence[Result]) -> list[str]:
     rows = list(dict.fromkeys(result.pair.dialler for result in results))
     columns = list(dict.fromkeys(result.pair.listener for result in results))
-    cells = {(result.pair.dialler, result.pair.listener): _short(result) for result in results}
+    cells = _cells(results)
     lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     return lines + [
-        f"| **{row}** | " + " | ".join(cells.get((row, column), "") for column in columns) + " |" for row in rows
+        f"| **{row}** | " + " | ".join(cells.get(Pair(row, column), "") for column in columns) + " |" for row in rows
     ]
 
 
 def _together(results: Sequence[Result]) -> list[str]:
-    cells = {(result.pair.dialler, result.pair.together): _short(result) for result in results}
+    cells = _cells(results)
     kinds = list(dict.fromkeys(result.pair.dialler for result in results))
     return [
         "The second column's boxes keep their hosts apart: only a hairpin is a direct way.",
         "",
         "| | one box | kept apart |",
         "|---|---|---|",
-        *(f"| **{kind}** | {cells.get((kind, 'one-box'), '')} | {cells.get((kind, 'apart'), '')} |" for kind in kinds),
+        *(
+            f"| **{kind}** | " + " | ".join(cells.get(Pair(kind, kind, how), "") for how in ("one-box", "apart")) + " |"
+            for kind in kinds
+        ),
     ]
 
 
@@ -103,12 +108,28 @@ def _missing(results: Iterable[Result]) -> list[str]:
     ]
 
 
+def _cells(results: Iterable[Result]) -> dict[Pair, str]:
+    """By pair, what is shown of it: of several rounds the worst, and of these the slowest."""
+    worst: dict[Pair, Result] = {}
+    for result in results:
+        before = worst.get(result.pair)
+        if before is None or _badness(result) > _badness(before):
+            worst[result.pair] = result
+    return {pair: _short(result) for pair, result in worst.items()}
+
+
+def _badness(result: Result) -> tuple[int, float, float]:
+    return ("direct", "relayed", "failed").index(result.outcome), result.upgraded, result.seconds
+
+
 def _short(result: Result) -> str:
     mark = "" if result.holds else "! "
     if result.outcome == "failed":
         return f"{mark}**✗**"
     way = result.way or result.path
     text = f"{way} {result.seconds * 1000:.0f}"
+    if result.upgraded:
+        return f"{mark}**{text}** → {result.upgraded * 1000:.0f}"
     return f"{mark}**{text}**" if result.outcome == "relayed" else f"{mark}{text}"
 
 
