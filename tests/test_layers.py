@@ -161,11 +161,20 @@ SAME_LAYER: dict[str, tuple[str, ...]] = {
     "simulations/model/": ("simulations/model/",),
     # Protocols are written against the ports.
     "node/protocols/": ("node/ports.py",),
+    # A relay judges what the ends of circuits ask.
+    "node/protocols/relaying.py": ("node/protocols/circuit.py",),
     # A link and its streams know each other; the carriers below them are adapters too.
     "node/adapters/stream_link.py": ("node/adapters/link_stream.py",),
     "node/adapters/link_stream.py": ("node/adapters/stream_link.py",),
     "node/adapters/memory_link.py": ("node/adapters/stream_link.py",),
     "node/adapters/webrtc.py": ("node/adapters/stream_link.py",),
+    # A dial without an answer: WebRTC's layers brought up another way, a kept certificate, a proof inside.
+    "node/adapters/answerless.py": (
+        "node/adapters/certificate.py",
+        "node/adapters/proving.py",
+        "node/adapters/webrtc.py",
+    ),
+    "node/adapters/certificate.py": ("node/adapters/keyfile.py",),
     # Upkeep includes publishing again, and reading what is newer.
     "dht/maintenance.py": ("dht/publish.py", "dht/walks.py"),
 }

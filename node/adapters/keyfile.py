@@ -129,6 +129,16 @@ def private_folder(path: Path) -> None:
         raise KeyFileUnsafe(path, problem, f"chmod 700 {path}", what="folder")
 
 
+def create_private(path: Path, text: str) -> None:
+    """Write a file that nobody else may read, whole or not at all. Raises `KeyFileExists` when there is one."""
+    _create(path, text)
+
+
+def read_private(path: Path) -> str:
+    """Read such a file, of 4 KiB of ASCII at most. Raises `KeyFileError`, also when others could have touched it."""
+    return _read(path)
+
+
 def _load_or_create(path: Path, load: Callable[[Path], Key], create: Callable[[], None]) -> Key:
     try:
         return load(path)
