@@ -74,6 +74,8 @@ class DhtEngine:
         self.requests = self._exchange.requests
         # Not a method that calls the other: with nine arguments that costs as much as sealing.
         self.request = self._exchange.request
+        self.note_recipients = self._exchange.note_recipients
+        self.recipient_at = self._exchange.recipient_at
         """Send a request whose outcome goes to an operation."""
         tokens = Tokens(rng, config.token_rotation, now)
         self._responder = Responder(config, self._store, tokens, self.verdicts, self.emit)

@@ -5,7 +5,7 @@ Counts and drops whatever does not open or decode; never raises for a stranger's
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from random import Random
 from typing import Final
 
@@ -62,6 +62,9 @@ _PADS: Final[dict[type[Request], bytes]] = {
 CHECK_BYTES: Final = OVERHEAD_BYTES + 43
 """Largest datagram of a FIND_NODE without padding: array and number (2), id (9), token (10), flag (1), target (21)."""
 
+_MAX_RECIPIENTS: Final = 4096
+"""Addresses whose keys are remembered, where a tunnel asks for them. Bounds memory."""
+
 
 class Exchange:
     """Seals what goes out, opens what comes in."""
@@ -77,6 +80,22 @@ class Exchange:
         self._stun_limit = RateLimiter(config.stun_rate, config.stun_rate * 4)
         self._stranger_limit = RateLimiter(config.stranger_rate, config.stranger_rate * 2)
         self._out: list[tuple[bytes, Address]] = []
+        self._recipients: OrderedDict[Address, bytes] | None = None
+
+    def note_recipients(self) -> None:
+        """Remember under which node key each address was written to, from now on: a tunnel has to name it."""
+        self._recipients = OrderedDict()
+
+    def recipient_at(self, address: Address) -> bytes | None:
+        """The node key under which `address` was written to last."""
+        return None if self._recipients is None else self._recipients.get(address)
+
+    def _note(self, key: bytes, address: Address) -> None:
+        if self._recipients is not None:
+            self._recipients[address] = key
+            self._recipients.move_to_end(address)
+            if len(self._recipients) > _MAX_RECIPIENTS:
+                self._recipients.popitem(last=False)
 
     def take_out(self) -> list[tuple[bytes, Address]]:
         """What is to be sent now; empties the queue."""
@@ -87,6 +106,7 @@ class Exchange:
         """Queue a message that expects no reply; a key of small order is counted, and nothing sent."""
         try:
             self._out.append((self._sealer.seal(key, encode_message(message)), address))
+            self._note(key, address)
         except BoxError:
             self._counters["weak_node_key"] += 1
 
@@ -97,6 +117,7 @@ class Exchange:
             return False
         # A request that opened has left its key in the cache: sealing cannot fail.
         self._out.append((self._sealer.seal(asking.key, plain), asking.address))
+        self._note(asking.key, asking.address)
         return True
 
     def seal(self, key: bytes, message: Message) -> bytes:
@@ -130,6 +151,7 @@ class Exchange:
             requests.start(pending, b"", now, resend=False, timeout=0.0)
             return
         self._out.append((data, contact.address))
+        self._note(contact.key, contact.address)
         requests.start(pending, data, now, resend=resend, timeout=timeout)
 
     def resend(self, pending: Pending) -> None:

@@ -27,6 +27,11 @@ def is_stun(data: bytes) -> bool:
     return len(data) >= HEADER.size and data[0] < 4 and data[4:8] == MAGIC_COOKIE.to_bytes(4, "big")
 
 
+def binding_request(transaction: bytes) -> bytes:
+    """A binding request of 20 bytes; `transaction` has 12 random ones."""
+    return HEADER.pack(BINDING_REQUEST, 0, MAGIC_COOKIE, transaction)
+
+
 def binding_response(data: bytes, address: Address) -> bytes | None:
     """The answer to a binding request from `address`: 32 (IPv4) or 44 (IPv6) bytes. None for anything else."""
     kind, length, cookie, transaction = HEADER.unpack_from(data)

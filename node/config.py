@@ -39,7 +39,9 @@ from node.config_sources import (
 from node.config_values import (
     FilePath,
     FirstContact,
+    Gateway,
     Ip,
+    Listener,
     Loopback,
     Lower,
     PeerId,
@@ -202,6 +204,20 @@ class NodeConfig(BaseModel):
         allowed="auto, always or never",
         source="UNSOURCED: who can be reached helps those who cannot",
     )
+    gateways: tuple[Gateway, ...] = setting(
+        (),
+        "Nodes that carry this one's traffic over TCP where UDP does not get through, best first.",
+        allowed="a list of PEER@HOST:PORT, where PEER has 52 characters",
+        source="none: nobody is known who does it",
+        list=True,
+    )
+    websocket: Listener | None = setting(
+        None,
+        "Address and TCP port where this node takes links of others over TLS, and carries their DHT traffic: for "
+        "networks that let nothing but HTTPS through.",
+        allowed="IP:PORT; 0.0.0.0:443 is what such networks let through",
+        source="off: nothing listens that was not asked for",
+    )
     port_mapping: bool = setting(
         True,
         "Ask the router to forward the node's port (UPnP IGD, NAT-PMP, PCP; a pinhole where it speaks IPv6).",
@@ -290,6 +306,11 @@ class NodeConfig(BaseModel):
     def node_key_file(self) -> Path:
         """The node's key file."""
         return self.data_dir / "node.key"
+
+    @property
+    def certificate_file(self) -> Path:
+        """The certificate under which links are taken with no answer, and over TLS."""
+        return self.data_dir / "certificate.pem"
 
     @property
     def journal_file(self) -> Path:

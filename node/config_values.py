@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -25,6 +26,22 @@ Address = tuple[str, int]
 
 LONGEST_SOCKET_PATH: Final = 103
 """Bytes of a Unix socket's path: `sun_path` holds 104 on macOS and BSD (unix(4)), 108 on Linux (unix(7)), less NUL."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayAddress:
+    """A node that is reached over TCP and TLS: whose it is, and where its WebSocket listens."""
+
+    peer: PublicKey
+    host: str
+    """A name, or an IP text."""
+    port: int
+
+    @property
+    def text(self) -> str:
+        """`PEER@HOST:PORT`."""
+        return f"{self.peer.text}@{_endpoint(self.host, self.port)}"
+
 
 _SIZES: Final = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4} | {
     f"{letter}i": 1024**power for power, letter in enumerate("kmgt", 1)
@@ -103,16 +120,45 @@ def _to_ip(value: Any) -> Any:
         raise refuse("it is not an IP address") from None
 
 
-def _to_loopback(value: Any) -> Any:
+def _to_listener(value: Any) -> Any:
     if not isinstance(value, str):
         return value
+    host, port = _host_and_port(value)
+    return (_to_ip(host), port)
+
+
+def _to_gateway(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    peer, at, place = value.partition("@")
+    if not at:
+        raise refuse("it has no @ between the peer id and the host")
+    host, port = _host_and_port(place)
+    host = host.strip("[]")
+    if not port or not re.fullmatch(r"[A-Za-z0-9.:_-]{1,253}", host):
+        raise refuse(f"{place!r} is no HOST:PORT")
+    return GatewayAddress(_to_peer(peer), host, port)
+
+
+def _host_and_port(value: str) -> tuple[str, int]:
     host, _, port = value.rpartition(":")
     if not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise refuse("it does not end in a port")
+    return host, int(port)
+
+
+def _endpoint(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _to_loopback(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    host, port = _host_and_port(value)
     ip = "127.0.0.1" if host == "localhost" else _to_ip(host)
     if not ipaddress.ip_address(ip).is_loopback:
         raise refuse("whoever reaches it controls the node, so other machines must not")
-    return (ip, int(port))
+    return (ip, port)
 
 
 def _to_socket(value: Any) -> Any:
@@ -134,6 +180,8 @@ FirstContact = Annotated[InstanceOf[Contact], BeforeValidator(_to_contact)]
 SecretKey = Annotated[bytes, BeforeValidator(_to_key)]
 Size = Annotated[int, BeforeValidator(_to_size)]
 Ip = Annotated[str, BeforeValidator(_to_ip)]
+Gateway = Annotated[InstanceOf[GatewayAddress], BeforeValidator(_to_gateway)]
+Listener = Annotated[Address, BeforeValidator(_to_listener)]
 Loopback = Annotated[Address, BeforeValidator(_to_loopback)]
 Lower = BeforeValidator(_to_level)
 
@@ -143,12 +191,12 @@ def to_plain(value: object) -> str | int | float | bool | list[str] | None:
     match value:
         case None | bool() | int() | float() | str():
             return value
-        case Contact() | PublicKey():
+        case Contact() | PublicKey() | GatewayAddress():
             return value.text
         case bytes():
             return value.hex()
         case (str(host), int(port)):
-            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            return _endpoint(host, port)
         case tuple():
             return [str(to_plain(item)) for item in value]
         case _:

@@ -84,6 +84,10 @@ class Joining:
         """What the sources of signed lists said last."""
         driver.subscribe(ContactAdded, lambda _: self._found.set())
 
+    def soon(self) -> None:
+        """The network may be reached now: end a pause between tries."""
+        self._found.set()
+
     async def run(self) -> None:
         """Join, and join again whenever we find ourselves alone. Ends only by being cancelled."""
         while True:

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -279,3 +280,22 @@ def test_every_setting_says_what_it_does_what_it_may_be_and_why() -> None:
 def test_the_documentation_is_up_to_date() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert settings_table() in text, "paste settings_table() of node/config_sample.py into docs/configuration.md"
+
+
+def test_settings_name_gateways() -> None:
+    made: Any = NodeConfig
+    peer = IdentityKey.from_seed(bytes(32)).public
+    for host in ("relay.example", "192.0.2.1", "[2001:db8::1]"):
+        text = f"{peer.text}@{host}:443"
+        (gateway,) = made(gateways=(text,)).gateways
+        assert (gateway.peer, gateway.host, gateway.port, gateway.text) == (peer, host.strip("[]"), 443, text)
+    assert made(websocket="[::]:443").to_plain()["websocket"] == "[::]:443"
+    for wrong, said in (
+        ("relay.example:443", "no @"),
+        (f"{peer.text}@relay.example", "does not end in a port"),
+        (f"{peer.text}@:443", "is no HOST:PORT"),
+        (f"{peer.text}@relay example:443", "is no HOST:PORT"),
+        ("abc@relay.example:443", "52 characters"),
+    ):
+        with pytest.raises(BadSetting, match=said):
+            made(gateways=(wrong,))
