@@ -307,7 +307,7 @@ class Node:
         )
         self._publishing.restore(snapshot)
         self._lookups = Lookups(driver)
-        self._links = Links(self._events, driver.now, driver.clock, parts.rng.randbytes)
+        self._links = Links(self._events, driver.now, driver.clock, parts.rng.randbytes, own=self.identity)
         self._files = Files(config, self._links, self._events, driver.now, driver.clock)
         self._meeting = Meeting(
             self.identity,

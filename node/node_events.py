@@ -1,45 +1,19 @@
-"""What a node reports of itself: frozen events with a time and a sentence, and the ring that keeps the last of them.
+"""What a node reports of itself: frozen events with a time and a sentence.
 
 Decides the words and how grave each event is. Refuses to know who reads them.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections import deque
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Final
 
 from dht.contact import Address, Contact
 from dht.identity import PublicKey
-
-log = logging.getLogger("rookery.node")
-
-KEPT: Final = 1000
-"""Events kept for `rookery log`. UNSOURCED: about a day of a quiet node, and a third of a megabyte."""
-
-QUEUE: Final = 4096
-"""Events a slow reader may be behind before the oldest are left out for it. UNSOURCED"""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeEvent:
-    """Base of all events."""
-
-    time: float
-    """Unix seconds."""
-
-    @property
-    def text(self) -> str:
-        """One sentence for people."""
-        raise NotImplementedError
-
-    @property
-    def level(self) -> str:
-        """How grave it is: debug, info, warning or error."""
-        return "info"
+from node.node_log import KEPT as KEPT  # noqa: PLC0414 (given on)
+from node.node_log import QUEUE as QUEUE  # noqa: PLC0414 (given on)
+from node.node_log import EventFeed as EventFeed  # noqa: PLC0414 (given on)
+from node.node_log import EventLog as EventLog  # noqa: PLC0414 (given on)
+from node.node_log import NodeEvent as NodeEvent  # noqa: PLC0414 (given on)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +204,34 @@ class LinkOpened(NodeEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class PathLost(NodeEvent):
+    """The path of a link has died, or is silent while it should not be; the link waits for another."""
+
+    peer: PublicKey
+    why: str
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        return f"link with {self.peer.text} looks for another path: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class PathChanged(NodeEvent):
+    """A link goes on over another path."""
+
+    peer: PublicKey
+    old: str
+    new: str
+    why: str
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        return f"link with {self.peer.text} goes on by {self.new}, before by {self.old}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class LinkEnded(NodeEvent):
     """A link to a peer ended."""
 
@@ -340,58 +342,3 @@ class Stopped(NodeEvent):
     def text(self) -> str:
         """One sentence for people."""
         return f"stopped after {self.uptime:.0f} s; its state is saved"
-
-
-class EventLog:
-    """The last events, and whoever follows them."""
-
-    def __init__(self) -> None:
-        self._kept: deque[NodeEvent] = deque(maxlen=KEPT)
-        self._followers: set[EventFeed] = set()
-
-    def add(self, event: NodeEvent) -> None:
-        """Keep an event and hand it to all who follow."""
-        self._kept.append(event)
-        log.log(logging.getLevelNamesMapping()[event.level.upper()], "%s", event.text)
-        for follower in self._followers:
-            follower.push(event)
-
-    def recent(self) -> list[NodeEvent]:
-        """The events kept, oldest first."""
-        return list(self._kept)
-
-    def follow(self) -> EventFeed:
-        """New events from this call on."""
-        feed = EventFeed(self._followers)
-        self._followers.add(feed)
-        return feed
-
-    def end(self) -> None:
-        """Tell all who follow that nothing more will come."""
-        for follower in list(self._followers):
-            follower.push(None)
-
-
-class EventFeed(AsyncIterator[NodeEvent]):
-    """One reader's events; subscribed from its making until `aclose`."""
-
-    def __init__(self, registry: set[EventFeed]) -> None:
-        self._registry = registry
-        self._queue: asyncio.Queue[NodeEvent | None] = asyncio.Queue(QUEUE)
-
-    def push(self, event: NodeEvent | None) -> None:
-        """Hand an event over; a reader too slow loses its oldest."""
-        if self._queue.full():
-            self._queue.get_nowait()
-        self._queue.put_nowait(event)
-
-    async def __anext__(self) -> NodeEvent:
-        event = await self._queue.get()
-        if event is None:
-            await self.aclose()
-            raise StopAsyncIteration
-        return event
-
-    async def aclose(self) -> None:
-        """Hear no more."""
-        self._registry.discard(self)

@@ -163,6 +163,8 @@ SAME_LAYER: dict[str, tuple[str, ...]] = {
     "node/protocols/": ("node/ports.py",),
     # A relay judges what the ends of circuits ask.
     "node/protocols/relaying.py": ("node/protocols/circuit.py",),
+    # Its control messages are frames that the streams skip.
+    "node/protocols/continuity.py": ("node/protocols/streams.py",),
     # A link and its streams know each other; the carriers below them are adapters too.
     "node/adapters/stream_link.py": ("node/adapters/link_stream.py",),
     "node/adapters/link_stream.py": ("node/adapters/stream_link.py",),

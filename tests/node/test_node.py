@@ -209,15 +209,18 @@ async def test_many_who_ask_for_one_peer_share_the_attempt(net):
     assert len({id(outcome.link) for outcome in outcomes}) == 1 and net.sessions.opened == 1
 
 
-async def test_a_dead_link_is_replaced(net):
+async def test_a_link_whose_path_died_goes_on_over_another(net, monkeypatch):
+    monkeypatch.setattr("node.node_meeting.PROBE_TIMEOUT", 0.05)
     one, two, _ = await net.servers(3)
     await found(one, two)
     first = await one.connect(two.identity)
+    await first.link.ping()
     net.sessions.pairs[0].break_path()
-    await until(lambda: not one.links(), "the end of the link")
+    await until(lambda: "PathLost" in kinds(one), "the end of the path")
     second = await one.connect(two.identity)
-    assert second.connected and not second.reused and second.link is not first.link
-    assert kinds(one).count("LinkEnded") == 1
+    assert second.connected and not second.reused and second.link is first.link
+    assert await first.link.ping() < 5
+    assert kinds(one).count("PathChanged") == 1 and "LinkEnded" not in kinds(one)
 
 
 # Starting and stopping
