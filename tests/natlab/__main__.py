@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dht.errors import RookeryError
+from tests.natlab import wire
 from tests.natlab.kinds import KINDS
 from tests.natlab.matrix import CONNECT, Matrix, Pair, Result, pairs_of
 from tests.natlab.namespaces import search_path, why_not
@@ -24,6 +25,10 @@ from tests.natlab.selftest import selftest
 
 QUICK = ("none", "port-restricted", "symmetric", "udp-blocked")
 """Kinds of `--quick`: one of each sort."""
+
+
+DELAY = 25.0
+"""Milliseconds one way: a round trip of 50 ms, about what hosts of one continent have. UNSOURCED"""
 
 
 def main() -> int:
@@ -52,6 +57,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pairs", default="", help="A:B,... ; A:one-box and A:apart for two hosts behind one box")
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}, in places of their own")
     parser.add_argument("--timeout", type=float, default=CONNECT, help="seconds for a pair (%(default)s)")
+    parser.add_argument("--delay", type=float, default=DELAY, help="milliseconds one way (%(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="times each pair is played (%(default)s)")
     parser.add_argument("--out", type=Path, help="write the page there")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
@@ -99,7 +105,11 @@ async def _matrix(options: argparse.Namespace) -> int:
         def say(text: str) -> None:
             bar.update(task, description=text)
 
-        with Matrix(pairs, timeout=options.timeout, folder=options.keep, say=say) as matrix:
+        delay = options.delay / 1000
+        if delay and (problem := wire.missing()):
+            console.print(problem, markup=False)
+            delay = 0.0
+        with Matrix(pairs, timeout=options.timeout, delay=delay, folder=options.keep, say=say) as matrix:
             await matrix.build()
             for name, why in sorted(matrix.late.items()):
                 console.print(f"{name}: {why}", markup=False, highlight=False)
@@ -112,7 +122,7 @@ async def _matrix(options: argparse.Namespace) -> int:
             results = await matrix.play(done, rounds=options.rounds)
             took = time.monotonic() - began
             if options.out is not None:
-                options.out.write_text(page(matrix.results, matrix.late, took))
+                options.out.write_text(page(matrix.results, matrix.late, took, matrix.delay))
             if options.keep is not None:
                 await _stand(matrix)
     documents = [result.document() for result in results]

@@ -30,6 +30,9 @@ JOINED: Final = 20.0
 SETTLED: Final = 1.0
 """Seconds after that until the first pair: what was heard of the boxes is then in the nodes' own view. UNSOURCED"""
 
+ROUND_TRIPS: Final = 20
+"""Further ones that this takes. UNSOURCED"""
+
 UPGRADE: Final = 15.0
 """Seconds a link that opened relayed gets to become direct where it must. UNSOURCED"""
 
@@ -117,15 +120,18 @@ class Matrix:
         *,
         open_nodes: int = OPEN_NODES,
         timeout: float = CONNECT,
+        delay: float = 0.0,
         folder: Path | None = None,
         say: Callable[[str], object] = lambda text: None,
     ) -> None:
-        """`folder` keeps the nodes' files; `say` is told what goes on."""
+        """`delay`: seconds one way through the open network. `folder` keeps the nodes' files; `say` is told what goes
+        on."""
         self.pairs = list(pairs)
         self.results: list[Result] = []
         self.nodes = Nodes(folder)
         self._say = say
         self._timeout = timeout
+        self.delay = delay
         self._open_nodes = open_nodes
         self._ends: dict[Pair, tuple[Daemon, Daemon]] = {}
         self.late: dict[str, str] = {}
@@ -140,6 +146,10 @@ class Matrix:
     async def build(self) -> None:
         """Start every node that the pairs need, and wait until the network stands."""
         nodes = self.nodes
+        if self.delay:
+            lines = nodes.folder / "lines"
+            lines.mkdir()
+            nodes.lab.lines(lines, delay=self.delay)
         self._say("the open network")
         await nodes.joined(nodes.open_network(self._open_nodes), published=False)
         self._say("nodes behind boxes")
@@ -148,7 +158,7 @@ class Matrix:
         hidden = [daemon for name, daemon in nodes.daemons.items() if not name.startswith("open-")]
         self._say(f"{len(hidden)} nodes join")
         await asyncio.gather(*(self._join(daemon) for daemon in hidden))
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLED + ROUND_TRIPS * 2 * self.delay)
 
     async def play(self, done: Callable[[Result], object] = lambda result: None, *, rounds: int = 1) -> list[Result]:
         """Play every pair so many times, one round after the other; `done` is told each result."""

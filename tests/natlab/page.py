@@ -19,8 +19,8 @@ COMMAND = "make natlab"
 WIDTH = 120
 
 
-def page(results: Sequence[Result], late: dict[str, str], seconds: float) -> str:
-    """The page."""
+def page(results: Sequence[Result], late: dict[str, str], seconds: float, delay: float = 0.0) -> str:
+    """The page, of results that took so many seconds in a lab with this delay one way."""
     apart = [result for result in results if not result.pair.together]
     together = [result for result in results if result.pair.together]
     lines = [
@@ -29,8 +29,7 @@ def page(results: Sequence[Result], late: dict[str, str], seconds: float) -> str
         _paragraph(
             f"Made by `{COMMAND}` in {seconds:.0f} s, {_versions()}. Every node is a process of its own on a machine "
             f"of its own (a network namespace), with {OPEN_NODES} servers in the open and a router of the named kind "
-            "before each of the two: see [the NAT lab](../nat-lab.md). Round trips take a fraction of a millisecond, "
-            "so that times to open are those of processing, time-outs and pauses. The row dials the column.",
+            f"before each of the two: see [the NAT lab](../nat-lab.md). {_round_trip(delay)} The row dials the column."
         ),
         "",
         *_summary(results),
@@ -54,6 +53,15 @@ def page(results: Sequence[Result], late: dict[str, str], seconds: float) -> str
         lines += ["", "## Nodes that did not join in time", ""]
         lines += [f"- {name}: {_cell(why)}" for name, why in sorted(late.items())]
     return "\n".join(lines) + "\n"
+
+
+def _round_trip(delay: float) -> str:
+    if not delay:
+        return (
+            "Round trips take a fraction of a millisecond, so that times to open are those of processing, time-outs "
+            "and pauses."
+        )
+    return f"A round trip between two places takes {delay * 2000:.0f} ms."
 
 
 def _paragraph(text: str) -> str:

@@ -4,14 +4,16 @@ Decides addresses, routes and what is plugged into what. The open network is one
 prefixes that look public, for addresses of documentation and private ranges count for nothing with a node. What has no
 route is swallowed there in silence, as the real one does with private addresses. Refuses to know nodes.
 
-Delay cannot be added: the scheduler that delays packets (netem) is missing from the kernels this has to run on. Times
-to open are therefore those of processing, time-outs and pauses, with round trips of a fraction of a millisecond.
+Without a delay round trips take a fraction of a millisecond; `Lab.lines` gives the open network one, and a rate.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from itertools import count
+from pathlib import Path
+from typing import Final
 
 from simulations.nat_kinds import NatKind
 from tests.natlab.kinds import KINDS, Access
@@ -19,6 +21,13 @@ from tests.natlab.namespaces import LabError, Namespaces
 from tests.natlab.routers import TABLE, Behaviour, rules
 
 INTERNET = "internet"
+
+TUNNEL: Final = "lines"
+TABLE_OF_LINES: Final = 100
+"""Name of the device that delays, and number of the routing table that leads there."""
+
+POLL: Final = 0.01
+"""Seconds between two looks whether it is there. UNSOURCED"""
 
 OPEN = ("23", "31", "45", "62", "77", "81", "91", "104", "133", "151", "163", "176", "185", "193", "202", "213")
 """First bytes of the prefixes of hosts in the open: no two share more, so each votes for itself."""
@@ -112,6 +121,27 @@ class Lab:
             place.boxes.append(self._box(place, depth, box, isolated=isolated and last))
         self.places[name] = place
         return place
+
+    def lines(self, folder: Path, *, delay: float = 0.0, rate: float = 0.0) -> None:
+        """Have every packet take so many seconds through the open network, and so many bytes a second go to one
+        address (0: as many as come). `folder`: for the output of the process that does it. Call it once."""
+        arguments = (TUNNEL, str(delay * 1000), str(rate))
+        pid = self.spaces.start(INTERNET, "tests.natlab.wire:main", arguments, {}, folder)
+        output = folder / "stdout"
+        while not (output.exists() and output.read_text()):
+            if self.spaces.exit_code(pid) is not None:
+                raise LabError(f"no delay: {(folder / 'stderr').read_text()[-500:]}")
+            time.sleep(POLL)
+        self.spaces.ip(
+            INTERNET,
+            f"link set {TUNNEL} up",
+            f"route add default dev {TUNNEL} table {TABLE_OF_LINES}",
+            f"route add ::/0 dev {TUNNEL} table {TABLE_OF_LINES}",
+        )
+        # What comes off the line goes to its end, all else onto the line.
+        for family in ("-4", "-6"):
+            for words in (f"pref 10 iif {TUNNEL} lookup main", f"pref 20 lookup {TABLE_OF_LINES}"):
+                self.spaces.run(INTERNET, ["ip", family, "rule", "add", *words.split()])
 
     # Changing what runs
 
