@@ -197,9 +197,9 @@ class Lab:
             gateway=f"{inside}.1" if v4 else "",
         )
         if not kind.translates and v4:
-            self.spaces.ip(INTERNET, f"route add {inside}.0/24 via {wan}")
+            self.spaces.ip(INTERNET, f"route add {inside}.0/24 via {wan} dev box{number}")
         if v6:
-            self.spaces.ip(INTERNET, f"route add {box.inside6}::/64 via 2a10:{number}::2")
+            self.spaces.ip(INTERNET, f"route add {box.inside6}::/64 via 2a10:{number}::2 dev box{number}")
         self._behave(box, box.behaviour)
         return box
 
