@@ -27,8 +27,9 @@ from aiortc.rtcicetransport import RTCIceCandidate, RTCIceParameters
 from dht.identity import IdentityKey
 from node.adapters.stream_link import StreamLink, link_over
 from node.adapters.webrtc import WebRtcConfig, WebRtcSession
-from node.ports import Stream
+from node.ports import Opened, Stream
 from node.protocols.offer import Kind, PackedCandidate, SessionDescription, Setup, decode_description, derived_priority
+from tests.linking import lasting_over
 
 PEER: Final = IdentityKey.from_seed(bytes(32)).public
 MESSAGE: Final = 65_536
@@ -75,7 +76,7 @@ class OurEnd:
 
     async def connect(self, answer: bytes | None) -> None:
         opened = await self._session.connect(PEER, answer, timeout=20)
-        self.link = link_over(opened, PEER, initiated=answer is not None)
+        self.link = await self._link_over(opened, initiated=answer is not None)
         if answer is None:
             self.link.register("measure", self._serve)
         else:
@@ -91,6 +92,9 @@ class OurEnd:
     async def close(self) -> None:
         await self.link.close()
 
+    async def _link_over(self, opened: Opened, *, initiated: bool) -> StreamLink:
+        return link_over(opened, PEER, initiated=initiated)
+
     async def _serve(self, stream: Stream) -> None:
         while True:
             head = await stream.read(8)
@@ -102,6 +106,13 @@ class OurEnd:
             for _ in range(count):
                 await stream.read_exactly(size)
             await stream.write(b"k")
+
+
+class LastingEnd(OurEnd):
+    """The same, able to go on over another channel."""
+
+    async def _link_over(self, opened: Opened, *, initiated: bool) -> StreamLink:
+        return await lasting_over(opened, PEER, initiated=initiated)
 
 
 class StockEnd:
@@ -200,7 +211,7 @@ class StockEnd:
                 self.channel.send(b"k")
 
 
-ENDS: Final[dict[str, Callable[[], End]]] = {"ours": OurEnd, "stock": StockEnd}
+ENDS: Final[dict[str, Callable[[], End]]] = {"ours": OurEnd, "lasting": LastingEnd, "stock": StockEnd}
 
 
 async def far_end(kind: str) -> None:

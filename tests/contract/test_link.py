@@ -1,4 +1,5 @@
-"""What every `Link` must do, whatever carries it: the in-memory pair and WebRTC over loopback run the same tests."""
+"""What every `Link` must do, whatever carries it: the in-memory pair and WebRTC over loopback run the same tests, alone
+and under a channel that outlives them."""
 
 from __future__ import annotations
 
@@ -10,17 +11,17 @@ import pytest
 
 from dht.errors import LocalError
 from dht.identity import IdentityKey
-from node.adapters.memory_link import MemoryLinkPair
+from node.adapters.memory_link import MemoryChannelPair, MemoryLinkPair
 from node.adapters.stream_link import StreamLink
 from node.adapters.webrtc import WebRtcConfig, WebRtcSession
-from node.ports import Link, LinkError, LinkFault, Stream, StreamEnded, StreamMisuse, StreamReset
+from node.ports import Link, LinkError, LinkFault, LinkPath, Opened, Stream, StreamEnded, StreamMisuse, StreamReset
 from node.protocols.stream_events import (
     INITIAL_CONNECTION_WINDOW,
     INITIAL_STREAM_WINDOW,
     ResetCode,
     StreamConfig,
 )
-from tests.linking import linked
+from tests.linking import lasting, lasting_over, linked
 
 ALICE = IdentityKey.from_seed(bytes(31) + b"\1").public
 BOB = IdentityKey.from_seed(bytes(31) + b"\2").public
@@ -53,7 +54,30 @@ async def webrtc_ends() -> Ends:
     return Ends(near, far)
 
 
-MAKERS: dict[str, Callable[[], Awaitable[Ends]]] = {"memory": memory_ends, "webrtc": webrtc_ends}
+async def lasting_memory_ends() -> Ends:
+    pair = MemoryChannelPair()
+    near, far = await asyncio.gather(
+        lasting_over(Opened(pair.near, LinkPath()), BOB, initiated=True, config=SMALL),
+        lasting_over(Opened(pair.far, LinkPath()), ALICE, initiated=False, config=SMALL),
+    )
+    return Ends(near, far)
+
+
+async def lasting_webrtc_ends() -> Ends:
+    dialler, listener = WebRtcSession(LOOPBACK), WebRtcSession(LOOPBACK)
+    answer = await listener.answer(await dialler.offer())
+    near, far = await asyncio.gather(
+        lasting(dialler, BOB, answer, timeout=20, config=SMALL), lasting(listener, ALICE, timeout=20, config=SMALL)
+    )
+    return Ends(near, far)
+
+
+MAKERS: dict[str, Callable[[], Awaitable[Ends]]] = {
+    "memory": memory_ends,
+    "webrtc": webrtc_ends,
+    "lasting-memory": lasting_memory_ends,
+    "lasting-webrtc": lasting_webrtc_ends,
+}
 
 
 @pytest.fixture(params=sorted(MAKERS))
