@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,9 @@ JOINED: Final = 60.0
 
 POLL: Final = 0.02
 """Seconds between two looks. UNSOURCED: below what is measured."""
+
+TAKES_FILES: Final = {"ROOKERY_RECEIVE": "accept", "ROOKERY_ACCEPT_FROM": "all"}
+"""Settings of a node that takes files of everybody, into `received` in its folder."""
 
 MAIN: Final = "tests.natlab.host:main"
 
@@ -134,6 +137,24 @@ class Daemon:
         async with ApiClient(unix=Path((await self.ready())["api"]), release=release()) as client:
             said = [event async for event in client.stream("connect", {"peer": peer, "timeout": timeout})]
         return said[-1]
+
+    async def send(
+        self, peer: str, file: Path, timeout: float, half_way: Callable[[], Awaitable[object]] | None = None
+    ) -> Document:
+        """What `rookery send FILE PEER --json` says in the end; `half_way` is awaited when half of it is sent.
+
+        The other end takes files unasked when it was started with `TAKES_FILES`. Raises `TimeoutError`.
+        """
+        said: Document = {}
+        async with (
+            asyncio.timeout(timeout),
+            ApiClient(unix=Path((await self.ready())["api"]), release=release()) as client,
+        ):
+            async for said in client.stream("send", {"peer": peer, "path": str(file)}):
+                if half_way is not None and said["event"] == "progress" and said["done"] * 2 >= said["total"]:
+                    await half_way()
+                    half_way = None
+        return said
 
     async def disconnect(self, peer: str) -> None:
         """End the link with a peer, if there is one."""
