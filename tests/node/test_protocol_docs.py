@@ -13,8 +13,9 @@ import pytest
 from dht.constants import SIGNATURE_BYTES
 from dht.contact import Contact
 from dht.records import CLOCK_TOLERANCE
-from node.adapters import file_store, files
+from node.adapters import answerless_listen, file_store, files
 from node.protocols import (
+    dialing,
     offer,
     peer_record,
     signaling,
@@ -229,6 +230,10 @@ FACTS: list[tuple[str, str, list[float]]] = [
         "At most {} answers wait … more than {} control frames",
         [stream_outbox.MAX_PENDING_PONGS, streams.MAX_CONTROL_BACKLOG],
     ),
+    ("Dialling with no answer", "At most {} bytes", [dialing.LONGEST]),
+    ("Dialling with no answer", "within {}-{} s", [dialing.SLOT, 2 * dialing.SLOT]),
+    ("Dialling with no answer", "SOFTWARE ({} bytes)", [dialing.SOFTWARE_PADDING]),
+    ("Dialling with no answer", "{} s without any datagram", [answerless_listen.SILENCE]),
     ("Files", "1-{})", [transfer.MAX_MESSAGE]),
     ("Files", "as many as allowed ({})", [files.DEFAULT_PARALLEL]),
 ]
@@ -274,7 +279,9 @@ def test_the_pages_name_every_file_of_vectors_and_no_other() -> None:
     there = {path.name for path in VECTORS.glob("*.json")}
     assert there - named_files == set()
     links = set(re.findall(r"`tests/vectors/([a-z0-9_]+\.json)`", PAGE))
-    assert links == {f"{name}.json" for name in ("peer_record", "signaling", "offer", "streams", "transfer")}
+    assert links == {
+        f"{name}.json" for name in ("peer_record", "signaling", "offer", "dialing", "handshake", "streams", "transfer")
+    }
 
 
 def test_the_pages_link_to_each_other() -> None:
