@@ -154,7 +154,8 @@ class Matrix:
         await nodes.joined(nodes.open_network(self._open_nodes), published=False)
         self._say("nodes behind boxes")
         for pair in self.pairs:
-            self._ends[pair] = self._together(pair) if pair.together else self._apart(pair)
+            if not pair.together:
+                self._ends[pair] = self._apart(pair)
         hidden = [daemon for name, daemon in nodes.daemons.items() if not name.startswith("open-")]
         self._say(f"{len(hidden)} nodes join")
         await asyncio.gather(*(self._join(daemon) for daemon in hidden))
@@ -171,8 +172,22 @@ class Matrix:
         return self.results
 
     async def one(self, pair: Pair) -> Result:
-        """Have one dial the other, note what comes of it, and end the link."""
-        dialler, listener = self._ends[pair]
+        """Have one dial the other, note what comes of it, and end the link.
+
+        Two behind one box run for this pair only: no other needs them, and all at once would take much memory.
+        """
+        if not pair.together:
+            return await self._one(pair, *self._ends[pair])
+        ends = self._together(pair)
+        try:
+            await asyncio.gather(*(self._join(daemon) for daemon in ends))
+            await asyncio.sleep(SETTLED + ROUND_TRIPS * 2 * self.delay)
+            return await self._one(pair, *ends)
+        finally:
+            for daemon in ends:
+                await daemon.kill()
+
+    async def _one(self, pair: Pair, dialler: Daemon, listener: Daemon) -> Result:
         ours, theirs = await dialler.peer(), await listener.peer()
         started = time.monotonic()
         said = await dialler.connect(theirs, self._timeout)
@@ -193,11 +208,14 @@ class Matrix:
         name = f"{pair.together}-{pair.dialler}"
         places = self.nodes.lab.places
         place = places.get(name) or self.nodes.lab.place(name, pair.dialler, isolated=pair.together == "apart")
-        one, other = (
-            self.nodes.daemons.get(f"{name}-{number}") or self.nodes.behind(f"{name}-{number}", pair.dialler, place)
-            for number in (1, 2)
-        )
-        return one, other
+        ends = []
+        for own in (f"{name}-1", f"{name}-2"):
+            if own in self.nodes.daemons:
+                self.nodes.daemons[own].start()
+            else:
+                self.nodes.behind(own, pair.dialler, place)
+            ends.append(self.nodes.daemons[own])
+        return ends[0], ends[1]
 
     def _behind(self, name: str, kind: str) -> Daemon:
         return self.nodes.daemons.get(name) or self.nodes.behind(name, kind)
