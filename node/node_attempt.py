@@ -188,7 +188,8 @@ class Attempts:
             opening = mesh.open(peer, terms, remote, initiated=initiated, timeout=RELAY_TIMEOUT)
             return await self._take(peer, await trace.way("relay", opening), race, initiated=initiated)
 
-        race.add("relay", by_relay(), after=RELAY_HEAD_START)
+        # Where theory says that no direct path can open, waiting for one helps nobody.
+        race.add("relay", by_relay(), after=0.0 if session.hopeless else RELAY_HEAD_START)
 
     async def _take(self, peer: PublicKey, opened: Opened, race: Race, *, initiated: bool) -> Link | None:
         """Make a link of what opened, or put the one there is on it; nobody goes from a direct path to a relay."""

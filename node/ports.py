@@ -296,6 +296,10 @@ class Session(Protocol):
     def tried(self) -> tuple[PairTried, ...]:
         """The pairs of addresses that were tried."""
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether, by what both descriptions say of their routers, no direct path can be expected."""
+
     def add_remote(self, payload: bytes) -> None:
         """Take further candidates of the peer; never raises."""
 

@@ -9,20 +9,19 @@ losses decide who meets whom. Refuses to know cryptography: a check is recognise
 from __future__ import annotations
 
 import asyncio
-import base64
-import ipaddress
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from random import Random
-from typing import Any, Final
+from typing import Any
 
 from dht.errors import DecodeError
 from dht.identity import PublicKey
-from dht.stun import BINDING_REQUEST, BINDING_SUCCESS, HEADER, MAGIC_COOKIE, is_stun
+from dht.nat_report import NatReport
+from dht.stun import is_stun
 from node.adapters.webrtc import WebRtcConfig
 from node.ports import Extras, LinkEnd, LinkError, LinkFault, LinkPath, Opened, PairTried, StreamMisuse
 from node.protocols.offer import (
     FINGERPRINT_BYTES,
+    Extra,
     Kind,
     PackedCandidate,
     Refusal,
@@ -30,26 +29,29 @@ from node.protocols.offer import (
     Setup,
     decode_description,
 )
+from node.protocols.punching import Part, Plan, observed, plan
 from simulations.hops import Address
 from simulations.link_channel import NetworkChannel
-from simulations.network import Network
-
-CHECK_INTERVAL, CHECK_INTERVAL_MAX, CHECK_TRIES, STUN_TIMEOUT = 0.05, 0.2, 60, 0.3
-"""Seconds before a check is first repeated, the longest pause between repeats, how often, and seconds that neighbours
-have to answer: those of `node.adapters.webrtc_ice`, which cannot be imported without aioice."""
-
-HANDSHAKE_REPEAT: Final = 1.0
-"""Seconds before a lost flight is repeated, doubling (RFC 6347 section 4.2.4.1; RFC 9260 section 16)."""
-
-STEPS: Final = ("ice", "dtls", "dtls", "sctp", "sctp")
-"""Round trips after the first check that got through, by phase: nomination (RFC 8445 section 8.1.1), two of DTLS 1.2
-(RFC 6347 section 4.2.4), two of SCTP's association (RFC 9260 section 5.1)."""
-
-CHECK, CHECKED, STEP, STEPPED = range(0x10, 0x14)
-"""First byte of each datagram; STUN has 0 to 3 there, a channel 0x20 and above."""
-
-_NAME: Final = 4
-"""Characters of the name by which a session is called: as many as aioice's."""
+from simulations.link_punch import punches
+from simulations.link_stun import StunQuestions
+from simulations.link_words import (
+    CHECK,
+    CHECK_INTERVAL,
+    CHECK_INTERVAL_MAX,
+    CHECK_TRIES,
+    CHECKED,
+    FAULTS,
+    HANDSHAKE_REPEAT,
+    NAME_BYTES,
+    STEP,
+    STEPPED,
+    STEPS,
+    ice_text,
+    pack,
+    unpack,
+    within,
+)
+from simulations.network import Endpoint, Network
 
 
 class LinkHost:
@@ -107,12 +109,17 @@ class NetworkSession:
         self._host = host
         self._config = config
         self._loop = asyncio.get_running_loop()
-        self._endpoint = host.network.bind((host.ip, 0), self._receive)
-        self._name = _ice_text(host.rng, 3)
+        self._endpoint = self._bind()
+        self._active = self._endpoint
+        """The socket that got through."""
+        self._more: list[Endpoint] = []
+        """Sockets opened for the sake of punching."""
+        self._name = ice_text(host.rng, 3)
         self._description: SessionDescription | None = None
         self._remote: SessionDescription | None = None
         self._outside: dict[Address, None] = {}
-        self._asked: dict[bytes, asyncio.Future[Address]] = {}
+        self._report = NatReport()
+        self._stun = StunQuestions(self._send)
         self._far_ends: dict[Address, str] = {}
         """Addresses of the other end to try, and what kind each is."""
         self._chosen: asyncio.Future[tuple[Address, Address]] = self._loop.create_future()
@@ -126,17 +133,27 @@ class NetworkSession:
     @property
     def local_candidates(self) -> tuple[str, ...]:
         """Ours, for people."""
-        return ()
+        return _texts(self._description)
 
     @property
     def remote_candidates(self) -> tuple[str, ...]:
         """The peer's, for people."""
-        return ()
+        return _texts(self._remote)
 
     @property
     def tried(self) -> tuple[PairTried, ...]:
         """The pairs of addresses that were tried."""
-        return ()
+        own = self._endpoint.address
+        return tuple(
+            PairTried(f"host {own[0]}:{own[1]}", f"{kind} {ip}:{port}", "nominated" if far == self._path else "tried")
+            for far, kind in self._far_ends.items()
+            for ip, port in (far,)
+        )
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether theory says that no direct path can open."""
+        return self._remote is not None and self._plan(self._remote).hopeless
 
     def add_remote(self, payload: bytes) -> None:
         """Take further candidates of the peer."""
@@ -172,9 +189,19 @@ class NetworkSession:
             self.unbind()
 
     def unbind(self) -> None:
-        """Take the socket off the network."""
+        """Take the sockets off the network."""
         self._host.forget(self)
-        self._host.network.unbind(self._endpoint)
+        self._unbind(None)
+
+    def _bind(self) -> Endpoint:
+        bound: list[Endpoint] = []
+        bound.append(self._host.network.bind((self._host.ip, 0), lambda data, src: self._receive(data, src, bound[0])))
+        return bound[0]
+
+    def _unbind(self, but: Endpoint | None) -> None:
+        for endpoint in (self._endpoint, *self._more):
+            if endpoint is not but:
+                self._host.network.unbind(endpoint)
 
     # Describing
 
@@ -197,43 +224,24 @@ class NetworkSession:
             raise StreamMisuse("a session makes one offer or answer: take a new one")
         started = self._loop.time()
         rng, own = self._host.rng, self._endpoint.address
-        outside = await self._ask_outside() or [
-            (ip, own[1]) for ip, _ in self._config.observed if ip != own[0] and ":" not in ip
-        ]
+        answered = await self._stun.ask(self._config.stun_servers, self._host.rng)
+        self._report = observed(own, answered, len(self._config.stun_servers))
+        outside = answered or [(ip, own[1]) for ip, _ in self._config.observed if ip != own[0] and ":" not in ip]
         self._outside = dict.fromkeys(address for address in outside if address != own)
         self.phases["gather"] = self._loop.time() - started
         self._description = SessionDescription(
             kind=kind,
             setup=Setup.ACTPASS if kind is Kind.OFFER else Setup.ACTIVE,
             ufrag=self._name.decode(),
-            password=_ice_text(rng, 16).decode()[:22],
+            password=ice_text(rng, 16).decode()[:22],
             fingerprint=rng.randbytes(FINGERPRINT_BYTES),
             candidates=(
                 PackedCandidate("host", *own),
                 *(PackedCandidate("srflx", *address) for address in self._outside),
             ),
-            extras=extras,
+            extras=(*extras, (Extra.NAT_REPORT, self._report.to_bytes())),
         )
         return self._description
-
-    async def _ask_outside(self) -> list[Address]:
-        """How neighbours see our socket, in the order in which they were asked."""
-        requests = {}
-        for server in self._config.stun_servers:
-            transaction = self._host.rng.randbytes(12)
-            self._asked[transaction] = self._loop.create_future()
-            requests[transaction] = server
-        waiting, deadline, pause = list(self._asked.values()), self._loop.time() + STUN_TIMEOUT, CHECK_INTERVAL
-        while waiting and (left := deadline - self._loop.time()) > 0:
-            for transaction, server in requests.items():
-                if not self._asked[transaction].done():
-                    self._send(server, HEADER.pack(BINDING_REQUEST, 0, MAGIC_COOKIE, transaction))
-            _, late = await asyncio.wait(waiting, timeout=min(pause, left))
-            waiting = [future for future in waiting if future in late]
-            pause *= 2
-        answered = [future.result() for future in self._asked.values() if future.done()]
-        self._asked.clear()
-        return answered
 
     # Meeting
 
@@ -241,6 +249,8 @@ class NetworkSession:
         assert self._remote is not None
         started = self._loop.time()
         checking = self._loop.create_task(self._check_all(self._remote.ufrag.encode()))
+        frame = bytes((CHECK,)) + self._remote.ufrag.encode() + self._name
+        punching = self._loop.create_task(self._punch(frame))
         try:
             if dialled:
                 await self._found(checking)
@@ -249,7 +259,20 @@ class NetworkSession:
                 await self._follow(started, checking)
         finally:
             checking.cancel()
+            punching.cancel()
         return self._hand_over()
+
+    def _plan(self, remote: SessionDescription) -> Plan:
+        said = remote.extra(Extra.NAT_REPORT)
+        return plan(self._report, NatReport() if said is None else NatReport.from_bytes(said))
+
+    async def _punch(self, frame: bytes) -> None:
+        assert self._remote is not None
+        todo, take = self._plan(self._remote), self._config.budget.take
+        async for address in punches(todo, self._remote, self._host.rng, take):
+            if todo.part is Part.OPEN:
+                self._more.append(self._bind())
+            self._send(address, frame, self._more[-1] if self._more else self._endpoint)
 
     async def _check_all(self, name: bytes) -> None:
         pause = CHECK_INTERVAL
@@ -262,7 +285,7 @@ class NetworkSession:
 
     async def _found(self, checking: asyncio.Task[None]) -> None:
         """Wait until a check has come back. Raises `LinkError` when none does."""
-        async with _within(self._config.ice_timeout, LinkFault.ICE_TIMEOUT, "ICE"):
+        async with within(self._config.ice_timeout, LinkFault.ICE_TIMEOUT, "ICE"):
             ends: list[asyncio.Future[Any]] = [checking, self._chosen]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not self._chosen.done():
@@ -277,7 +300,7 @@ class NetworkSession:
         assert self._remote is not None
         for number, phase in enumerate(STEPS):
             limit = self._config.ice_timeout if phase == "ice" else self._config.handshake_timeout
-            async with _within(limit, _FAULTS[phase], phase.upper()):
+            async with within(limit, FAULTS[phase], phase.upper()):
                 pause = CHECK_INTERVAL if phase == "ice" else HANDSHAKE_REPEAT
                 while not self._steps[number].done():
                     self._send(self._path, bytes((STEP,)) + self._remote.ufrag.encode() + bytes((number,)))
@@ -289,7 +312,7 @@ class NetworkSession:
         """Answer the other side's steps."""
         for number, phase in enumerate(STEPS):
             limit = self._config.ice_timeout if phase == "ice" else self._config.handshake_timeout
-            async with _within(limit, _FAULTS[phase], phase.upper()):
+            async with within(limit, FAULTS[phase], phase.upper()):
                 await self._steps[number]
             if number == 0:
                 checking.cancel()
@@ -303,7 +326,7 @@ class NetworkSession:
         return now
 
     def _hand_over(self) -> Opened:
-        path, own = self._path, self._endpoint.address
+        path, own = self._path, self._active.address
         assert path is not None
         if not self._host.alive:
             raise LinkError(LinkEnd(LinkFault.LOST, "this machine was switched off"))
@@ -311,8 +334,9 @@ class NetworkSession:
         local = "host" if seen == own else "srflx" if seen in self._outside else "prflx"
         path_found = LinkPath(local, seen, self._far_ends.get(path, "prflx"), path)
         self._host.forget(self)
+        self._unbind(self._active)
         self._channel = self._host.open_channel(
-            lambda data: self._send(path, data), lambda: self._host.network.unbind(self._endpoint)
+            lambda data: self._send(path, data), lambda: self._host.network.unbind(self._active)
         )
         early, self._early = self._early, []
         for data in early:
@@ -321,24 +345,25 @@ class NetworkSession:
 
     # Datagrams
 
-    def _send(self, address: Address, data: bytes) -> None:
+    def _send(self, address: Address, data: bytes, by: Endpoint | None = None) -> None:
         if self._host.alive:
-            self._host.network.send(self._endpoint, address, data)
+            self._host.network.send(by or self._active, address, data)
 
-    def _receive(self, data: bytes, src: Address) -> None:
+    def _receive(self, data: bytes, src: Address, at: Endpoint) -> None:
         if is_stun(data):
-            self._on_stun(data)
+            self._stun.receive(data)
             return
-        kind, name, rest = data[0], data[1 : 1 + _NAME], data[1 + _NAME :]
+        kind, name, rest = data[0], data[1 : 1 + NAME_BYTES], data[1 + NAME_BYTES :]
         if kind > STEPPED:
             self._on_channel(data, src)
         elif name == self._name:
             if kind == CHECK:
-                self._on_check(rest, src)
+                self._on_check(rest, src, at)
             elif kind == CHECKED and not self._chosen.done():
-                self._chosen.set_result((src, _unpack(rest)))
+                self._active = at
+                self._chosen.set_result((src, unpack(rest)))
             elif kind == STEP:
-                self._on_step(rest[0], src)
+                self._on_step(rest[0], src, at)
             elif kind == STEPPED and not self._steps[rest[0]].done():
                 self._steps[rest[0]].set_result(None)
 
@@ -349,57 +374,25 @@ class NetworkSession:
         elif src == self._path:
             self._early.append(data)  # The other end is a round trip ahead.
 
-    def _on_check(self, name: bytes, src: Address) -> None:
-        self._send(src, bytes((CHECKED,)) + name + _pack(src))
-        if src not in self._far_ends:
+    def _on_check(self, name: bytes, src: Address, at: Endpoint) -> None:
+        self._send(src, bytes((CHECKED,)) + name + pack(src), at)
+        if src not in self._far_ends or at is not self._endpoint:
             # A router has given the other end an address that nobody knew: try that, too (RFC 8445 section 7.3.1.3).
-            self._far_ends[src] = "prflx"
+            self._far_ends.setdefault(src, "prflx")
             if self._remote is not None:
-                self._send(src, bytes((CHECK,)) + self._remote.ufrag.encode() + self._name)
+                self._send(src, bytes((CHECK,)) + self._remote.ufrag.encode() + self._name, at)
 
-    def _on_step(self, number: int, src: Address) -> None:
+    def _on_step(self, number: int, src: Address, at: Endpoint) -> None:
         if self._remote is None:
             return
         if number == 0:
-            self._path = src
+            self._path, self._active = src, at
             if self._chosen.done():
                 self._seen_as = self._chosen.result()[1]
         self._send(src, bytes((STEPPED,)) + self._remote.ufrag.encode() + bytes((number,)))
         if not self._steps[number].done():
             self._steps[number].set_result(None)
 
-    def _on_stun(self, data: bytes) -> None:
-        kind, _, cookie, transaction = HEADER.unpack_from(data)
-        asked = self._asked.get(transaction)
-        if kind != BINDING_SUCCESS or asked is None or asked.done():
-            return
-        # Of our own simulated neighbours: one attribute, XOR-MAPPED-ADDRESS over IPv4 (RFC 8489 section 14.2).
-        port = int.from_bytes(data[26:28], "big") ^ cookie >> 16
-        ip = ipaddress.IPv4Address(int.from_bytes(data[28:32], "big") ^ cookie)
-        asked.set_result((str(ip), port))
 
-
-_FAULTS: Final = {"ice": LinkFault.ICE_TIMEOUT, "dtls": LinkFault.DTLS_FAILED, "sctp": LinkFault.SCTP_FAILED}
-
-
-@asynccontextmanager
-async def _within(seconds: float, fault: LinkFault, what: str) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise LinkError(LinkEnd(fault, f"no {what} after {seconds:g} s")) from None
-
-
-def _ice_text(rng: Random, size: int) -> bytes:
-    """Random text of ICE's characters: base64's (RFC 8839 section 5.4)."""
-    return base64.b64encode(rng.randbytes(size)).rstrip(b"=")
-
-
-def _pack(address: Address) -> bytes:
-    return f"{address[0]} {address[1]}".encode()
-
-
-def _unpack(data: bytes) -> Address:
-    ip, port = data.decode().split(" ")
-    return ip, int(port)
+def _texts(description: SessionDescription | None) -> tuple[str, ...]:
+    return () if description is None else tuple(f"{c.kind} {c.host}:{c.port}" for c in description.candidates)

@@ -108,6 +108,9 @@ LAYERS: dict[str, float] = {
     "simulations/sampling.py": 27,
     "simulations/workload.py": 27,
     # `link_channel.py` and `links.py`: what full nodes have in place of WebRTC.
+    "simulations/link_punch.py": 24,
+    "simulations/link_stun.py": 24.5,
+    "simulations/link_words.py": 24,
     "simulations/links.py": 25,
     "simulations/world.py": 28,
     "simulations/shell.py": 28.5,

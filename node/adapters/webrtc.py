@@ -10,17 +10,20 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from dht.errors import BadConfig, DecodeError
 from dht.identity import PublicKey
+from dht.nat_report import NatReport
 from node.ports import Address, Extras, LinkEnd, LinkError, LinkFault, LinkPath, Opened, PairTried, StreamMisuse
 from node.protocols.offer import (
     MAX_CANDIDATES,
     TYPE_PREFERENCE,
+    Extra,
     Kind,
     PackedCandidate,
     Refusal,
@@ -29,6 +32,7 @@ from node.protocols.offer import (
     decode_description,
     derived_priority,
 )
+from node.protocols.punching import Budget, Plan, plan
 
 if TYPE_CHECKING:
     from aiortc import RTCIceTransport
@@ -55,6 +59,8 @@ class WebRtcConfig:
     """Offer 127.0.0.1 as well: for peers on one machine."""
     only_addresses: tuple[str, ...] | None = None
     """Bind to these addresses alone."""
+    budget: Budget = field(default_factory=Budget)
+    """Of ports tried at others' routers; a node shares one among its sessions."""
     ice_timeout: float = 15.0
     """Seconds for the checks. aioice itself gives up after 63. UNSOURCED."""
     handshake_timeout: float = 10.0
@@ -83,17 +89,24 @@ class WebRtcSession:
     @property
     def local_candidates(self) -> tuple[str, ...]:
         """Ours, for people."""
-        return ()
+        found = [] if self._connection is None else self._connection.local_candidates
+        return tuple(f"{one.type} {one.host}:{one.port}" for one in found)
 
     @property
     def remote_candidates(self) -> tuple[str, ...]:
         """The peer's, for people."""
-        return ()
+        found = [] if self._connection is None else self._connection.remote_candidates
+        return tuple(f"{one.type} {one.host}:{one.port}" for one in found)
 
     @property
     def tried(self) -> tuple[PairTried, ...]:
         """The pairs of addresses that were tried."""
-        return ()
+        return () if self._connection is None else self._connection.tried()
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether theory says that no direct path can open."""
+        return self._remote is not None and self._connection is not None and self._plan(self._remote).hopeless
 
     def add_remote(self, payload: bytes) -> None:
         """Take further candidates of the peer."""
@@ -173,7 +186,7 @@ class WebRtcSession:
             password=connection.local_password,
             fingerprint=certificate.sha256(),
             candidates=_pack_candidates(connection),
-            extras=extras,
+            extras=(*extras, (Extra.NAT_REPORT, connection.report.to_bytes())),
         )
 
     async def _connect(self, answer: bytes | None) -> Opened:
@@ -217,6 +230,15 @@ class WebRtcSession:
             raise LinkError(LinkEnd(late, str(error))) from None
         self.phases[name] = time.perf_counter() - started
 
+    def _plan(self, remote: SessionDescription) -> Plan:
+        assert self._connection is not None
+        said = remote.extra(Extra.NAT_REPORT)
+        try:
+            theirs = NatReport() if said is None else NatReport.from_bytes(said)
+        except DecodeError:
+            theirs = NatReport()
+        return plan(self._connection.report, theirs)
+
     async def _start_ice(self, ice: RTCIceTransport, remote: SessionDescription) -> None:
         from aiortc import RTCIceCandidate
         from aiortc.rtcicetransport import RTCIceParameters
@@ -234,6 +256,8 @@ class WebRtcSession:
                 )
             )
         await ice.addRemoteCandidate(None)
+        if self._connection is not None:
+            self._connection.punch(self._plan(remote), self.config.budget, random.SystemRandom())
         await ice.start(RTCIceParameters(usernameFragment=remote.ufrag, password=remote.password))
 
     async def _start_dtls(self, dtls: RunDtlsTransport, remote: SessionDescription) -> None:

@@ -13,6 +13,7 @@ import contextlib
 import ipaddress
 import logging
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any, Final
 
 from aioice import Candidate, Connection, stun
@@ -20,9 +21,12 @@ from aioice.candidate import candidate_foundation
 from aioice.ice import ICE_COMPLETED, ICE_FAILED, StunProtocol, get_host_addresses
 from aiortc import RTCIceGatherer
 
+from dht.nat_report import NatReport
+from node.adapters.webrtc_punch import Puncher
 from node.adapters.webrtc_udp import BatchedUdpTransport
-from node.ports import Address
+from node.ports import Address, PairTried
 from node.protocols.offer import derived_priority
+from node.protocols.punching import Budget, Part, Plan, observed
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +124,26 @@ class DirectConnection(Connection):
         self._only_addresses = only_addresses
         self._stun_servers = tuple(stun_servers)
         self._observed = tuple(observed)
+        self.report = NatReport()
+        """What gathering told of the router before us."""
+        self.puncher: Puncher | None = None
+
+    def punch(self, plan: Plan, budget: Budget, rng: Random) -> None:
+        """Do more than ordinary checks when `connect` runs."""
+        if plan.part is not Part.NOTHING:
+            self.puncher = Puncher(self, plan, budget, rng)
+
+    def host_protocols(self) -> list[BatchedStunProtocol]:
+        """The sockets, in the order of gathering."""
+        return [protocol for protocol in self._protocols if isinstance(protocol, BatchedStunProtocol)]
+
+    def new_protocol(self) -> BatchedStunProtocol:
+        """What speaks for one more socket."""
+        return BatchedStunProtocol(self)
+
+    def adopt(self, protocol: BatchedStunProtocol) -> None:
+        """Take one more socket in; its checks are answered, and it is closed with the connection."""
+        self._protocols.append(protocol)
 
     async def gather_candidates(self) -> None:
         """Bind one socket an address, then ask the neighbours how it looks from outside."""
@@ -148,18 +172,28 @@ class DirectConnection(Connection):
             self.check_incoming(*check)
         self._early_checks.clear()
         self._early_checks_done = True
-        outcome: int | None = None
-        while outcome is None and self._check_periodic():
-            with contextlib.suppress(TimeoutError):
-                outcome = await asyncio.wait_for(self._check_list_state.get(), CHECK_PACING)
-        if outcome is None:
-            outcome = await self._check_list_state.get() if self._check_list else ICE_FAILED
+        punching = None if self.puncher is None else asyncio.create_task(self.puncher.run())
+        try:
+            outcome = await self._checked()
+        finally:
+            if punching is not None:
+                punching.cancel()
+                await asyncio.gather(punching, return_exceptions=True)
         for pair in self._check_list:
             if pair.task:
                 pair.task.cancel()
         if outcome != ICE_COMPLETED:
             raise ConnectionError("no pair of addresses worked")
         self._query_consent_task = asyncio.create_task(self.query_consent())
+
+    async def _checked(self) -> int:
+        outcome: int | None = None
+        while outcome is None and self._check_periodic():
+            with contextlib.suppress(TimeoutError):
+                outcome = await asyncio.wait_for(self._check_list_state.get(), CHECK_PACING)
+        if outcome is None:
+            outcome = await self._check_list_state.get() if self._check_list else ICE_FAILED
+        return outcome
 
     def send_now(self, data: bytes) -> None:
         """Send one datagram over the nominated pair. Raises `ConnectionError` when there is none."""
@@ -180,6 +214,17 @@ class DirectConnection(Connection):
     def end_data(self) -> None:
         """Make whoever receives find the connection ended."""
         self._queue.put_nowait(None)
+
+    def tried(self) -> tuple[PairTried, ...]:
+        """The pairs of the check list and what became of them, and what punching did."""
+        pairs = []
+        for pair in self._check_list:
+            local, far = pair.local_candidate, pair.remote_candidate
+            outcome = "nominated" if pair.nominated else pair.state.name.lower().replace("_", "-")
+            pairs.append(
+                PairTried(f"{local.type} {local.host}:{local.port}", f"{far.type} {far.host}:{far.port}", outcome)
+            )
+        return (*pairs, *(() if self.puncher is None else self.puncher.tried))
 
     def selected(self) -> tuple[Candidate, Candidate] | None:
         """Return the local and remote candidate in use."""
@@ -227,6 +272,7 @@ class DirectConnection(Connection):
             task.cancel()
         if late:
             await asyncio.wait(late)
+        self.report = self._report(asked)
         known = {(p.local_candidate.host, p.local_candidate.port) for p in hosts}
         found: dict[Address, BatchedStunProtocol] = {}
         for task in done:
@@ -234,6 +280,19 @@ class DirectConnection(Connection):
             if answer is not None and answer[1] not in known:
                 found.setdefault(answer[1], answer[0])
         return [(protocol, address) for address, protocol in found.items()]
+
+    def _report(self, asked: list[asyncio.Task[tuple[BatchedStunProtocol, Address] | None]]) -> NatReport:
+        """What the answers to the first IPv4 socket say: its questions left in the order of the tasks."""
+        seen: dict[BatchedStunProtocol, list[Address]] = {}
+        for task in asked:
+            answer = None if task.cancelled() else task.result()
+            if answer is not None and ":" not in answer[1][0]:
+                seen.setdefault(answer[0], []).append(answer[1])
+        if not seen:
+            return observed(("", 0), [], len(asked))
+        protocol, addresses = next(iter(seen.items()))
+        own = protocol.local_candidate
+        return observed((own.host, own.port), addresses, len(asked))
 
     async def _ask(self, protocol: BatchedStunProtocol, server: Address) -> tuple[BatchedStunProtocol, Address] | None:
         request = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)

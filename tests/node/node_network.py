@@ -28,6 +28,7 @@ class MemorySessions:
         self._waiting: dict[bytes, MemorySession] = {}
         self.pairs: list[MemoryChannelPair] = []
         self.hang = False
+        self.hopeless = False
         self.fail: LinkEnd | None = None
         self.opened = 0
 
@@ -71,6 +72,11 @@ class MemorySession:
     def tried(self) -> tuple[PairTried, ...]:
         """The pairs of addresses that were tried."""
         return ()
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether no direct path can be expected."""
+        return self._sessions.hopeless
 
     def add_remote(self, payload: bytes) -> None:
         """Take further candidates of the peer."""

@@ -27,7 +27,7 @@ from tests.linking import linked
 from tests.simulations.shell_worlds import play
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-STUN = ("11.0.9.1", 4000)
+STUN = [(f"11.0.{number}.1", 4000) for number in (9, 10, 11)]
 KEYS = tuple(IdentityKey.from_seed(bytes([number]) * 32).public for number in (1, 2))
 """The dialler's and the listener's."""
 
@@ -35,7 +35,7 @@ KEYS = tuple(IdentityKey.from_seed(bytes([number]) * 32).public for number in (1
 class Pair:
     """Two machines behind routers, a neighbour that answers STUN, and attempts at links between the two."""
 
-    def __init__(self, kinds=("none", "none"), *, loss=0.0, sigma=0.3, seed=1):
+    def __init__(self, kinds=("none", "none"), *, loss=0.0, sigma=0.3, seed=1, neighbours=1):
         streams = Streams(seed)
         self.network = Network(EventQueue(), streams, latency=LogNormal(0.03, sigma), loss=loss)
         self.hosts = []
@@ -44,16 +44,21 @@ class Pair:
             ip = public if kind in ("none", "firewall", "udp-blocked") else inside
             place_behind(self.network, kind, [ip], public, streams.stream(f"ports/{number}"))
             self.hosts.append(LinkHost(self.network, ip, streams.stream(f"links/{number}")))
-        self._stun = self.network.bind(STUN, self._answer_stun)
+        self.neighbours = tuple(STUN[:neighbours])
+        for address in self.neighbours:
+            self._answer_stun(address)
 
-    def _answer_stun(self, data, src):
-        response = binding_response(data, src)
-        assert response is not None
-        self.network.send(self._stun, src, response)
+    def _answer_stun(self, address):
+        def answer(data, src):
+            response = binding_response(data, src)
+            assert response is not None
+            self.network.send(bound, src, response)
+
+        bound = self.network.bind(address, answer)
 
     async def meet(self):
         """Both links; raises what the dialler's attempt raises."""
-        dialler, listener = (host.new_session(WebRtcConfig(stun_servers=(STUN,))) for host in self.hosts)
+        dialler, listener = (host.new_session(WebRtcConfig(stun_servers=self.neighbours)) for host in self.hosts)
         offer = await dialler.offer()
         answer = await listener.answer(offer)
         far = asyncio.ensure_future(linked(listener, KEYS[0], timeout=20.0))
@@ -94,6 +99,41 @@ def test_links_open_where_theory_says_that_routers_let_them(left):
                 pair.play(script)
             assert failed.value.end.fault is LinkFault.ICE_FAILED
         assert [host.open_links for host in pair.hosts] == [0, 0]
+
+
+@pytest.mark.parametrize("varies", ["symmetric", "sequential-symmetric", "cgnat-symmetric"])
+@pytest.mark.parametrize("other", ["address-restricted", "port-restricted", "firewall", "double", "cgnat"])
+def test_a_router_that_gives_every_destination_another_port_is_punched(varies, other):
+    async def script(pair):
+        started = asyncio.get_running_loop().time()
+        near, far = await pair.meet()
+        rtt = await near.ping()
+        assert 0.02 < rtt < 0.2
+        await near.close()
+        await asyncio.sleep(1)
+        assert far.end is not None
+        return asyncio.get_running_loop().time() - started
+
+    for kinds in ((varies, other), (other, varies)):
+        pair = Pair(kinds, neighbours=3)
+        assert pair.play(script) < 1 + 4.5
+        assert [host.open_links for host in pair.hosts] == [0, 0]
+
+
+def test_two_such_routers_are_known_to_be_hopeless():
+    async def script(pair):
+        one, other = (host.new_session(WebRtcConfig(stun_servers=pair.neighbours)) for host in pair.hosts)
+        await other.answer(await one.offer())
+        hopeless = other.hopeless
+        await one.close()
+        await other.close()
+        return hopeless
+
+    kinds = ("symmetric", "sequential-symmetric", "port-restricted", "udp-blocked", "none")
+    for left in kinds:
+        for right in kinds:
+            expected = "udp-blocked" in (left, right) or ("symmetric" in left and "symmetric" in right)
+            assert Pair((left, right), neighbours=3).play(script) == expected, (left, right)
 
 
 @pytest.mark.parametrize(("loss", "sigma"), [(0.0, 0.3), (0.05, 0.3), (0.2, 1.0)])
