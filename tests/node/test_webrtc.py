@@ -71,7 +71,7 @@ async def test_a_link_knows_its_path_and_phases() -> None:
 async def test_an_offer_fits_its_bytes() -> None:
     session = WebRtcSession(LOOPBACK)
     offer = await session.offer()
-    assert len(offer) == 70
+    assert len(offer) == 77
     assert described(offer).setup is Setup.ACTPASS
     await session.close()
 
