@@ -8,6 +8,7 @@ only with its first DTLS record a handshake begins. Refuses to know what the han
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -17,6 +18,8 @@ from dht.limits import RateLimiter, prefix_of, source_of
 from node.driver import Neighbour
 from node.ports import Address
 from node.protocols.dialing import Door
+
+logger = logging.getLogger(__name__)
 
 MAX_DIALLERS: Final = 512
 """Addresses with a place: attempts and channels. Bounds memory: 155 kB each (measured with aiortc). UNSOURCED"""
@@ -99,7 +102,7 @@ class Listener:
         self._sweep: asyncio.TimerHandle | None = None
         self._closing = False
         self.counters: Counter[str] = self._door.counters
-        """Those of the door; stray (DTLS from nobody known), full, limited_handshakes."""
+        """Those of the door; stray (DTLS from nobody known), full, limited_handshakes, faults."""
         port.share(self)
 
     def __len__(self) -> int:
@@ -119,8 +122,8 @@ class Listener:
             return True
         dialler.heard = self._loop.time()
         if dialler.path is not None:
-            dialler.path.receive(data)
             self._touched[dialler] = None
+            self._guarded(dialler, lambda path: path.receive(data))
         elif len(dialler.early) < MAX_EARLY:
             dialler.early.append(data)
             if dialler.task is None:
@@ -131,8 +134,7 @@ class Listener:
         """Everything that had arrived was handed over."""
         touched, self._touched = self._touched, {}
         for dialler in touched:
-            if dialler.path is not None:
-                dialler.path.turn_done()
+            self._guarded(dialler, lambda path: path.turn_done())
 
     def attach(self, dialler: Dialler, path: Path) -> None:
         """Hand everything of this dialler to `path`, first what came so far."""
@@ -140,6 +142,18 @@ class Listener:
         early, dialler.early = dialler.early, []
         for data in early:
             path.receive(data)
+
+    def _guarded(self, dialler: Dialler, call: Callable[[Path], object]) -> None:
+        """A fault of ours in one dialler's path ends that path, and keeps nothing from the DHT."""
+        path = dialler.path
+        if path is None:
+            return
+        try:
+            call(path)
+        except Exception:
+            self.counters["faults"] += 1
+            logger.exception("taking in a datagram of %s failed", dialler.address)
+            path.end_data()
 
     def forget(self, dialler: Dialler) -> None:
         """The dialler is gone: its place is free."""

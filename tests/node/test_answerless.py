@@ -199,3 +199,25 @@ async def test_the_dht_gets_what_is_not_a_diallers() -> None:
         await asyncio.sleep(0.05)
         assert [data for data, _ in bob.heard] == [stun, b"", b"\x05ours?", b"\xd1" + bytes(60), b"\x01"]
         sender.close()
+
+
+async def test_a_dialler_that_falls_silent_is_given_up_and_a_fault_ends_its_link_alone() -> None:
+    async with end_of(ALICE) as alice, end_of(BOB) as bob:
+        listener = bob.answerless._listener
+        assert listener is not None
+        ends = [await links_of(alice, bob) for _ in range(3)]
+        silent, faulty, fine = listener._diallers.values()
+        silent.heard -= 31.0
+        listener._look()
+        assert (await asyncio.wait_for(asyncio.shield(ends[0][1].closed), 5)).fault is LinkFault.LOST
+
+        def fail(_data: bytes) -> None:
+            raise RuntimeError("a fault of ours")
+
+        faulty.path.receive = fail  # type: ignore[union-attr, method-assign]
+        assert listener.take(b"\x17", faulty.address)
+        assert (await asyncio.wait_for(asyncio.shield(ends[1][1].closed), 5)).fault is LinkFault.LOST
+        assert await asyncio.wait_for(ends[2][0].ping(), 5) < 5
+        assert listener.counters["faults"] == 1
+        await asyncio.gather(*(link.close() for pair in ends for link in pair))
+        assert len(listener) == 0 and fine.path is not None
