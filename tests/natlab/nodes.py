@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from dht.contact import Contact
+from dht.identity import to_zbase32
 from node.adapters.http_client import ApiClient
-from node.adapters.keyfile import load_or_create_node_key
+from node.adapters.keyfile import load_or_create_identity, load_or_create_node_key
 from node.cli_session import release
 from tests.natlab.namespaces import LabError
 from tests.natlab.topology import Host, Lab, Place
@@ -26,6 +26,9 @@ Document = dict[str, Any]
 
 PORT: Final = 7716
 """Of the nodes in the open."""
+
+TLS_PORT: Final = 443
+"""Where bootstrap nodes take links over TLS: what networks without UDP let through."""
 
 BOOTSTRAP: Final = 2
 """Nodes in the open that all others are told of; those have both families."""
@@ -194,6 +197,7 @@ class Nodes:
         self._settings = {"ROOKERY_CONFIG": str(self.folder / "config.toml"), **settings}
         (self.folder / "config.toml").write_text("")
         self._contacts: dict[int, list[str]] = {4: [], 6: []}
+        self._gateways: dict[int, list[str]] = {4: [], 6: []}
         self.lab.spaces.preload()
 
     def __enter__(self) -> Nodes:
@@ -209,13 +213,23 @@ class Nodes:
         names = [f"open-{number}" for number in range(count)]
         hosts = [self.lab.host(name, v6=number % 2 == 0) for number, name in enumerate(names)]
         dual = [host for host in hosts if host.v6]
+        gates: dict[str, str] = {}
         for host in dual[:BOOTSTRAP]:
             folder = self.folder / host.name
             folder.mkdir()
             public = load_or_create_node_key(folder / "node.key").public
-            for version, ip in ((4, host.v4), (6, host.v6)):
-                self._contacts[version].append(Contact(public, (ip, PORT)).text)
-        return [self.node(host, ROOKERY_MODE="server", ROOKERY_PORT=str(PORT)) for host in hosts]
+            identity = load_or_create_identity(folder / "identity.key").public.text
+            for version, ip in ((4, host.v4), (6, f"[{host.v6}]")):
+                self._contacts[version].append(f"{to_zbase32(public)}@{ip}:{PORT}")
+            # A listener has one family: the first bootstrap node's is IPv4, the second's IPv6.
+            version, any_ip, ip = (4, "0.0.0.0", host.v4) if not gates else (6, "[::]", f"[{host.v6}]")
+            gates[host.name] = f"{any_ip}:{TLS_PORT}"
+            self._gateways[version].append(f"{identity}@{ip}:{TLS_PORT}")
+        started = []
+        for host in hosts:
+            gate = {"ROOKERY_WEBSOCKET": gates[host.name]} if host.name in gates else {}
+            started.append(self.node(host, ROOKERY_MODE="server", ROOKERY_PORT=str(PORT), **gate))
+        return started
 
     def behind(self, name: str, kind: str, place: Place | None = None, **settings: str) -> Daemon:
         """Start a node on a machine of its own, in a place of this kind: a new one, or the one given."""
@@ -226,10 +240,12 @@ class Nodes:
     def node(self, host: Host, **settings: str) -> Daemon:
         """Start a node on a machine."""
         folder = self.folder / host.name
+        version = 4 if host.v4 else 6
         own = {
             "ROOKERY_DATA_DIR": str(folder),
             "ROOKERY_LISTEN": "::" if host.v6 else "0.0.0.0",
-            "ROOKERY_CONTACTS": ",".join(self._contacts[4 if host.v4 else 6]),
+            "ROOKERY_CONTACTS": ",".join(self._contacts[version]),
+            "ROOKERY_GATEWAYS": ",".join(self._gateways[version]),
         }
         daemon = Daemon(self.lab, host, folder, {**self._settings, **own, **settings})
         self.daemons[host.name] = daemon
