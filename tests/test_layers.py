@@ -174,7 +174,7 @@ SAME_LAYER: dict[str, tuple[str, ...]] = {
     "node/adapters/memory_link.py": ("node/adapters/stream_link.py",),
     "node/adapters/webrtc.py": ("node/adapters/stream_link.py",),
     # A dial without an answer: WebRTC's layers brought up another way, a kept certificate, a proof inside.
-    "node/adapters/websocket_carrier.py": ("node/adapters/proving.py",),
+    "node/adapters/websocket.py": ("node/adapters/proving.py",),
     "node/adapters/answerless.py": (
         "node/adapters/certificate.py",
         "node/adapters/proving.py",
