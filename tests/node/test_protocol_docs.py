@@ -15,9 +15,13 @@ from dht.contact import Contact
 from dht.records import CLOCK_TOLERANCE
 from node.adapters import answerless_listen, file_store, files
 from node.protocols import (
+    circuit,
+    circuit_end,
+    circuit_seal,
     dialing,
     offer,
     peer_record,
+    relaying,
     signaling,
     signaling_guard,
     signaling_seal,
@@ -49,6 +53,7 @@ NUMBERED: list[tuple[str, list[enum.IntEnum]]] = [
     ("Sealed signals", [*signaling_seal.SignalKind, *Reason]),
     ("Offer and answer", [*offer.Kind]),
     ("Streams", [*stream_frames.FrameType, *stream_events.ResetCode, *stream_events.CloseCode]),
+    ("Relays", [*circuit.MessageKind, *circuit.RelayRefusal, *circuit_end.FrameKind]),
     ("Files", [*TRANSFER_MESSAGES]),
 ]
 
@@ -234,6 +239,28 @@ FACTS: list[tuple[str, str, list[float]]] = [
     ("Dialling with no answer", "within {}-{} s", [dialing.SLOT, 2 * dialing.SLOT]),
     ("Dialling with no answer", "SOFTWARE ({} bytes)", [dialing.SOFTWARE_PADDING]),
     ("Dialling with no answer", "{} s without any datagram", [answerless_listen.SILENCE]),
+    ("Relays", "at most {})", [circuit.MAX_MESSAGE]),
+    ("Relays", "less than {} bytes a second", [relaying.RelayLimits().least_share]),
+    (
+        "Relays",
+        "{} circuits, {} ends that wait, or {} reservations",
+        [relaying.RelayLimits().circuits, relaying.RelayLimits().half_joined, relaying.RelayLimits().reservations],
+    ),
+    (
+        "Relays",
+        "{} circuits of a peer, {} of its",
+        [relaying.RelayLimits().per_peer, relaying.RelayLimits().per_prefix],
+    ),
+    ("Relays", "more than {} requests", [relaying.RelayLimits().joins_a_minute]),
+    ("Relays", "more than {} relays", [circuit.MAX_RELAYS]),
+    ("Relays", "nothing for {} s", [relaying.RelayLimits().idle_seconds]),
+    ("Relays", "An end waits {} s", [relaying.RelayLimits().half_joined_seconds]),
+    ("Relays", "every {}.", [circuit_seal.REKEY_EVERY]),
+    ("Relays", "1-{} bytes", [circuit_end.MAX_MESSAGE]),
+    ("Relays", "After {} bytes or {} s", [circuit_end.ACK_EVERY, circuit_end.ACK_DELAY]),
+    ("Relays", "After {} s in which", [circuit_end.KEEPALIVE]),
+    ("Relays", "At most {} bytes of messages", [circuit_end.WINDOW]),
+    ("Relays", "so do {} s of silence", [circuit_end.SILENCE]),
     ("Files", "1-{})", [transfer.MAX_MESSAGE]),
     ("Files", "as many as allowed ({})", [files.DEFAULT_PARALLEL]),
 ]
@@ -280,7 +307,8 @@ def test_the_pages_name_every_file_of_vectors_and_no_other() -> None:
     assert there - named_files == set()
     links = set(re.findall(r"`tests/vectors/([a-z0-9_]+\.json)`", PAGE))
     assert links == {
-        f"{name}.json" for name in ("peer_record", "signaling", "offer", "dialing", "handshake", "streams", "transfer")
+        f"{name}.json"
+        for name in ("peer_record", "signaling", "offer", "dialing", "handshake", "circuits", "streams", "transfer")
     }
 
 
