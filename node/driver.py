@@ -91,6 +91,9 @@ class Datagrams(Protocol):
     def send(self, data: bytes, addr: Address) -> None:
         """Send now, or as soon as possible. Never raises: the network may lose anything."""
 
+    def send_run(self, data: memoryview, size: int, addr: Address) -> None:
+        """Send datagrams of `size` bytes that lie one behind the other, the last perhaps shorter."""
+
     def send_from_elsewhere(self, data: bytes, addr: Address) -> None:
         """Send from a port of its own: a probe whether `addr` can be reached unasked."""
 

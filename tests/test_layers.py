@@ -181,6 +181,8 @@ SAME_LAYER: dict[str, tuple[str, ...]] = {
         "node/adapters/webrtc.py",
     ),
     "node/adapters/certificate.py": ("node/adapters/keyfile.py",),
+    # What the kernel can join is the same on every port.
+    "node/adapters/udp.py": ("node/adapters/webrtc.py",),
     # Upkeep includes publishing again, and reading what is newer.
     "dht/maintenance.py": ("dht/publish.py", "dht/walks.py"),
 }

@@ -167,9 +167,7 @@ class WebRtcAnswerless:
             webrtc = await self._webrtc()
             if self._loaded is None:
                 self._loaded = webrtc.loaded(self._certificate)
-            path = webrtc.PortConnection(
-                lambda data: port.send(data, dialler.address), lambda: listener.forget(dialler)
-            )
+            path = webrtc.PortConnection(port, dialler.address, lambda: listener.forget(dialler))
             dtls, dial = webrtc.prepare_dialled(path, self._loaded)
             listener.attach(dialler, path)
             # Nothing is known of its certificate before: what is found there is bound to the proof.

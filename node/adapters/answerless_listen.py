@@ -72,6 +72,9 @@ class SharedPort(Protocol):
     def send(self, data: bytes, addr: Address) -> None:
         """Send a datagram."""
 
+    def send_run(self, data: memoryview, size: int, addr: Address) -> None:
+        """Send datagrams of `size` bytes that lie one behind the other, the last perhaps shorter."""
+
 
 class Dialler:
     """One address that was shown to be its sender's."""

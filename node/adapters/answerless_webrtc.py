@@ -23,6 +23,7 @@ from aiortc.rtcicetransport import RTCIceParameters
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from node.adapters.answerless_listen import SharedPort
 from node.adapters.certificate import KeptCertificate
 from node.adapters.webrtc_channel import WebRtcChannel, close_transports
 from node.adapters.webrtc_dtls import RunCertificate, RunDtlsTransport
@@ -95,12 +96,13 @@ class DialConnection(DirectConnection):
 class PortConnection(DirectConnection):
     """The path to one dialler over a port that others use, too: what arrives is handed in."""
 
-    def __init__(self, transmit: Callable[[bytes], object], closed: Callable[[], object]) -> None:
-        """`transmit(datagram)` sends to the dialler; `closed()` is called when the path is given up."""
+    def __init__(self, port: SharedPort, address: Address, closed: Callable[[], object]) -> None:
+        """`address` is the dialler's; `closed()` is called when the path is given up."""
         super().__init__(controlling=False)
-        self._transmit = transmit
+        self._port = port
+        self._address = address
         self._on_close = closed
-        self._nominated[1] = cast(Any, transmit)  # Not empty: there is a path.
+        self._nominated[1] = cast(Any, address)  # Not empty: there is a path.
 
     async def gather_candidates(self) -> None:
         """Nothing to gather: the port is there."""
@@ -116,12 +118,13 @@ class PortConnection(DirectConnection):
         """Send one datagram. Raises `ConnectionError` when the path was given up."""
         if not self._nominated:
             raise ConnectionError("the path is gone")
-        self._transmit(data)
+        self._port.send(data, self._address)
 
     def send_run(self, data: memoryview, size: int) -> None:
         """Send a run of datagrams of `size` bytes, the last perhaps shorter."""
-        for start in range(0, len(data), size):
-            self.send_now(bytes(data[start : start + size]))
+        if not self._nominated:
+            raise ConnectionError("the path is gone")
+        self._port.send_run(data, size, self._address)
 
     def receive(self, data: bytes) -> None:
         """Take a DTLS datagram."""

@@ -13,12 +13,14 @@ import asyncio
 import errno
 import ipaddress
 import socket
+import sys
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final
 
 from dht.constants import MAX_DATAGRAM
 from dht.errors import LocalError
+from node.adapters.webrtc_udp import MAX_RUN_BYTES, MAX_SEGMENTS, UDP_SEGMENT
 from node.driver import Neighbour
 
 Address = tuple[str, int]
@@ -57,6 +59,7 @@ class UdpSockets:
         self._waiting: dict[int, deque[tuple[bytes, Address]]] = {s.fileno(): deque() for s in sockets}
         self._probes: dict[socket.AddressFamily, socket.socket] = {}
         self._neighbour: Neighbour | None = None
+        self._can_segment = sys.platform == "linux"
         self._closed = False
         self.counters: Counter[str] = Counter()
         """received, sent, oversized, link_local, read_errors, send_errors, send_dropped, no_family."""
@@ -115,6 +118,16 @@ class UdpSockets:
                 waiting.popleft()
                 self.counters["send_dropped"] += 1
             waiting.append((data, addr))
+
+    def send_run(self, data: memoryview, size: int, addr: Address) -> None:
+        """Send datagrams of `size` bytes that lie one behind the other, the last perhaps shorter, in few calls."""
+        one = self._v6 if ":" in addr[0] else self._v4
+        step = min(MAX_SEGMENTS, MAX_RUN_BYTES // size) * size
+        for start in range(0, len(data), step):
+            piece = data[start : start + step]
+            if one is None or len(piece) <= size or not self._sent_run(one, piece, size, addr):
+                for at in range(0, len(piece), size):
+                    self.send(bytes(piece[at : at + size]), addr)
 
     def send_from_elsewhere(self, data: bytes, addr: Address) -> None:
         """Send from a port of its own, which receives nothing: a probe whether `addr` can be reached unasked."""
@@ -183,6 +196,18 @@ class UdpSockets:
                 return
             waiting.popleft()
         self._loop.remove_writer(one.fileno())
+
+    def _sent_run(self, one: socket.socket, data: memoryview, size: int, addr: Address) -> bool:
+        if not self._can_segment or self._closed or self._waiting[one.fileno()]:
+            return False
+        try:
+            one.sendmsg([data], [(socket.IPPROTO_UDP, UDP_SEGMENT, size.to_bytes(2, sys.byteorder))], 0, addr)
+        except OSError as error:
+            # Kernels before Linux 4.18 and some devices cannot; a full buffer or a narrow path is for the single ones.
+            self._can_segment = error.errno not in (errno.EINVAL, errno.EIO)
+            return False
+        self.counters["sent"] += -(-len(data) // size)
+        return True
 
     def _sent(self, one: socket.socket, data: bytes, addr: Address) -> bool:
         try:

@@ -65,6 +65,11 @@ class TransportSockets:
         """Hand to the transport. Never raises: the network may lose anything."""
         self._send(self._transports, data, addr)
 
+    def send_run(self, data: memoryview, size: int, addr: Address) -> None:
+        """Send datagrams of `size` bytes that lie one behind the other, the last perhaps shorter."""
+        for at in range(0, len(data), size):
+            self.send(bytes(data[at : at + size]), addr)
+
     def send_from_elsewhere(self, data: bytes, addr: Address) -> None:
         """Send from a port of its own: a probe whether `addr` can be reached unasked."""
         v6 = ":" in addr[0]

@@ -222,3 +222,49 @@ async def test_after_close_nothing_is_sent_or_read(opened):
     one.send_from_elsewhere(b"x", (LOCAL, 9))
     await asyncio.sleep(0)
     assert not inbox.batches
+
+
+@pytest.mark.parametrize("can_segment", [True, False])
+async def test_a_run_arrives_as_the_datagrams_it_was_made_of(opened, can_segment):
+    one, other = opened(), opened()
+    one._can_segment = one._can_segment and can_segment
+    inbox = Inbox()
+    other.attach(inbox)
+    data = b"".join(bytes([number]) * 500 for number in range(100)) + b"the last"
+    one.send_run(memoryview(data), 500, (LOCAL, other.port))
+    one.send_run(memoryview(b"lone"), 500, (LOCAL, other.port))
+    await inbox.wait_for(102)
+    assert [datagram for datagram, _ in inbox.datagrams] == [
+        *(bytes([number]) * 500 for number in range(100)),
+        b"the last",
+        b"lone",
+    ]
+    assert one.counters["sent"] == 102
+
+
+async def test_a_neighbour_has_what_is_its_own_and_the_rest_goes_on(opened):
+    one, other = opened(), opened()
+    taken, turns = [], []
+
+    class Neighbour:
+        def take(self, data, addr):
+            taken.append(data)
+            return data[:1] == b"\x16"
+
+        def turn_done(self):
+            turns.append(len(taken))
+
+    inbox = Inbox()
+    other.attach(inbox)
+    other.share(Neighbour())
+    long = b"\x16" + bytes(1400)
+    for data in (b"\xd1ours", long, b"\x16", b"\x05", b"@", b"", b"\xd1" + bytes(MAX_DATAGRAM)):
+        one.send(data, (LOCAL, other.port))
+    await inbox.wait_for(4)
+    assert [data for data, _ in inbox.datagrams] == [b"\xd1ours", b"\x05", b"@", b""]
+    assert taken == [long, b"\x16", b"\x05", b""]
+    assert turns and turns[-1] in (2, 3, 4)
+    assert other.counters["oversized"] == 1
+    other.share(None)
+    one.send(b"\x16", (LOCAL, other.port))
+    await inbox.wait_for(5)
