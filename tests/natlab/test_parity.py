@@ -2,8 +2,6 @@
 
 from typing import cast
 
-import pytest
-
 from simulations import World, run
 from simulations.conditions import Surroundings
 from simulations.nat import place_behind
@@ -69,7 +67,6 @@ def test_a_few_pairs_meet_in_the_simulator_as_in_the_laboratory():
     assert found == {pair: EXPECTED[pair].value for pair in found}
 
 
-@pytest.mark.xfail(strict=False, reason="a spread of sockets against random ports is not in nodes yet")
 def test_every_pair_meets_directly_in_the_simulator_if_it_must_in_the_laboratory():
     found = run(lambda: outcomes(SIMULATED))
     wrong = {pair: got for pair, got in found.items() if (got == "direct") is not (EXPECTED[pair] is Expected.DIRECT)}
