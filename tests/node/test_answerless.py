@@ -31,7 +31,7 @@ class End:
     def __init__(self, sockets: UdpSockets, answerless: WebRtcAnswerless) -> None:
         self.sockets = sockets
         self.answerless = answerless
-        self.address = (LOCAL, sockets.port)
+        self.address = sockets.addresses[0]
         self.heard: list[tuple[bytes, tuple[str, int]]] = []
         self.opened: asyncio.Queue[tuple[PublicKey, Opened]] = asyncio.Queue()
         sockets.attach(self.heard.extend)
@@ -39,8 +39,10 @@ class End:
 
 
 @contextlib.asynccontextmanager
-async def end_of(identity: IdentityKey, certificate: KeptCertificate = CERTIFICATE) -> AsyncIterator[End]:
-    sockets = UdpSockets.open([LOCAL], 0)
+async def end_of(
+    identity: IdentityKey, certificate: KeptCertificate = CERTIFICATE, host: str = LOCAL
+) -> AsyncIterator[End]:
+    sockets = UdpSockets.open([host], 0)
     answerless = await WebRtcAnswerless.open(identity, sockets, certificate, rng=random.Random(7))
     try:
         yield End(sockets, answerless)
@@ -83,6 +85,15 @@ async def test_a_dialled_link_carries_streams_both_ways_and_ends_for_both() -> N
         await asyncio.wait_for(asyncio.shield(other.closed), 5)
         await other.close()
         assert not bob.answerless._listener or len(bob.answerless._listener) == 0
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+async def test_it_works_over_ipv6() -> None:
+    async with end_of(ALICE, host="::1") as alice, end_of(BOB, host="::1") as bob:
+        one, other = await links_of(alice, bob)
+        assert one.stats.path.remote_address == bob.address and one.stats.path.local_type == "host"
+        assert await asyncio.wait_for(one.ping(), 5) < 5
+        await asyncio.gather(one.close(), other.close())
 
 
 async def test_another_certificate_is_noticed_before_anything_is_said() -> None:
