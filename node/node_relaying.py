@@ -329,10 +329,10 @@ class RelayService:
     def _on_timer(self, due: float) -> None:
         self._timer = None
         # Loops call early by their clock's resolution: it is due all the same.
-        for flow in self._relaying.shares.grants(max(due, self._clock())):
-            waiting = self._granted.pop(flow, None)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(None)
+        flow = self._relaying.shares.grant(max(due, self._clock()))
+        waiting = None if flow is None else self._granted.pop(flow, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
         self._arm()
 
 

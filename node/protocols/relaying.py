@@ -202,7 +202,7 @@ class Relaying:
     # While a circuit stands
 
     def ask(self, circuit: CarriedCircuit, flow: Flow, size: int, now: float) -> bool:
-        """Ask to carry `size` bytes. Whether at once; otherwise `shares.grants` will say."""
+        """Ask to carry `size` bytes. Whether at once; otherwise `shares.grant` will say."""
         circuit.recent = circuit.recent * 0.5 ** ((now - circuit.last) / HALF_LIFE) + size
         circuit.last = now
         circuit.carried += size

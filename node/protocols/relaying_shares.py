@@ -89,7 +89,7 @@ class Shares:
                 self._peers[peer] = bucket, circuits - 1
 
     def ask(self, flow: Flow, size: int, now: float) -> bool:
-        """Ask to send `size` bytes, at most 64 KiB. Whether it may be done at once; otherwise `grants` will say."""
+        """Ask to send `size` bytes, at most 64 KiB. Whether it may be done at once; otherwise `grant` will say."""
         flow.size = size
         flow.start = max(self._virtual, flow.finish)
         if not self._waiting and not self._blocked(flow, now):
@@ -99,25 +99,29 @@ class Shares:
         self._due = now if self._due is None else min(self._due, now)
         return False
 
-    def grants(self, now: float) -> list[Flow]:
-        """The flows whose turn has come, which may send what they asked for."""
-        granted: list[Flow] = []
+    def grant(self, now: float) -> Flow | None:
+        """The flow whose turn has come, which may send what it asked for.
+
+        One at a time: it may ask again before the next has its turn, or who asks for little would get less.
+        """
         self._due = None
         # Who has had least goes first. One that its own bucket holds up lets the others pass.
         for flow in sorted(self._waiting.values(), key=lambda flow: flow.start):
             if wait := self._total.wait(now):
                 self._remind(now + wait)
-                break
+                return None
             if wait := self._blocked(flow, now):
                 self._remind(now + wait)
                 continue
             self._let_go(flow)
-            granted.append(flow)
             del self._waiting[id(flow)]
-        return granted
+            if self._waiting:
+                self._remind(now)
+            return flow
+        return None
 
     def next_timer(self) -> float | None:
-        """When `grants` is to be called."""
+        """When `grant` is to be called."""
         return self._due
 
     def _join(self, peer: Hashable, now: float) -> Bucket:

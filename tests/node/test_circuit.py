@@ -280,8 +280,15 @@ def test_silence_is_asked_about_then_ends_it():
 
 @pytest.mark.parametrize(
     "frame, final",
-    [(b"\x09", False), (b"\1" + bytes(17), False), (b"\2x", False), (b"\3", False), (b"\4" + b"\xff" * 8, False)]
-    + [(b"\7", False), (b"\5", True)],
+    [
+        (b"\x09", False),
+        (b"\1" + bytes(17), False),
+        (b"\2x", False),
+        (b"\3", False),
+        (b"\4" + b"\xff" * 8, False),
+        (b"\7", False),
+        (b"\5", True),
+    ],
     ids=["unknown", "hello-again", "select-with-payload", "empty", "ack-of-nothing", "end-not-final", "ping-final"],
 )
 def test_a_proven_peer_that_breaks_the_rules_is_told_from_a_relay_that_does(frame, final):
