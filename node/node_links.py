@@ -121,6 +121,7 @@ class Links:
         | peer          | RESUME            | another or none        | we say UNKNOWN; a BEGIN follows               |
         | peer          | BEGIN             | none, or an older link | a new link, in the older one's place          |
         | peer          | BEGIN             | our own of the moment  | the link of the lower key stays               |
+        | peer          | nothing, it closes| a link that lives      | that link: another channel was quicker        |
         | peer          | stream frames     | anything               | an older release: a link that has one channel |
 
         Channels of one link are numbered, odd by the side that began it, even by the other: when both open one at once,
@@ -141,13 +142,20 @@ class Links:
             link = self._entries[peer].link
             if await channel.resume(greeted):
                 return _living(link)
-            await asyncio.sleep(0)  # Let everybody hear of its end.
+            if link.closed.done():
+                self._on_closed(link, link.closed)  # At once: its successor comes before the callback.
         channel = self._new_channel(self._random_bytes(LINK_ID_BYTES), initiated=True)
         channel.begin(greeted)
         return self._new_link(peer, greeted.opened, channel, initiated=True)
 
     async def _called(self, peer: PublicKey, greeted: Greeted) -> Link:
-        hello = await greeted.hello()
+        try:
+            hello = await greeted.hello()
+        except LinkError:
+            channel = self._channel(peer)
+            if greeted.end is None or channel is None or channel.suspended:
+                raise
+            return self._entries[peer].link  # Given up by the peer for a channel that was quicker.
         channel = self._channel(peer)
         if hello is not None and hello.word is Word.RESUME and not _is_of(channel, hello):
             unknown = Hello(Word.UNKNOWN, hello.link_id, hello.channel, 0)

@@ -45,6 +45,7 @@ class PathWatch:
 
     def suspect(self) -> bool:
         """Hold the path for dead; False when it was before."""
+        self.heard = False
         self.hurry()
         return self.liveness.suspect(self._clock())
 
@@ -86,7 +87,9 @@ class PathWatch:
         room, waiting = self._state()
         heard, used = self.heard, self.used
         self.heard = self.used = False
-        if room is not None:
+        if room is None:
+            heard = False  # That was on the path that died.
+        else:
             # A queue that empties shows that somebody takes what is in it.
             heard = heard or room > self._room
             self._room = room

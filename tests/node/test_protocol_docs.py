@@ -13,12 +13,14 @@ import pytest
 from dht.constants import SIGNATURE_BYTES
 from dht.contact import Contact
 from dht.records import CLOCK_TOLERANCE
-from node.adapters import answerless_listen, file_store, files
+from node.adapters import answerless_listen, file_store, files, lasting_channel, lasting_greeting
 from node.protocols import (
     circuit,
     circuit_end,
     circuit_seal,
+    continuity,
     dialing,
+    liveness,
     offer,
     peer_record,
     relaying,
@@ -52,6 +54,7 @@ def vectors(name: str) -> Any:
 NUMBERED: list[tuple[str, list[enum.IntEnum]]] = [
     ("Sealed signals", [*signaling_seal.SignalKind, *Reason]),
     ("Offer and answer", [*offer.Kind]),
+    ("Lasting links", [*continuity.Control, *continuity.Word]),
     ("Streams", [*stream_frames.FrameType, *stream_events.ResetCode, *stream_events.CloseCode]),
     ("Relays", [*circuit.MessageKind, *circuit.RelayRefusal, *circuit_end.FrameKind]),
     ("Files", [*TRANSFER_MESSAGES]),
@@ -215,6 +218,33 @@ FACTS: list[tuple[str, str, list[float]]] = [
     ),
     ("Offer and answer", "Version is {}.", [offer.VERSION]),
     ("The channel", "at most {} bytes", [stream_frames.MAX_MESSAGE]),
+    ("Lasting links", "{} bytes at most. Control", [continuity.MAX_KEPT]),
+    ("Lasting links", "Version is {}.", [continuity.VERSION]),
+    ("Lasting links", "is {} random bytes", [continuity.LINK_ID_BYTES]),
+    ("Lasting links", "by at most {} more", [continuity.MAX_SKIP]),
+    (
+        "Lasting links",
+        "After {} messages, after {} bytes, or after {} s",
+        [continuity.ACK_MESSAGES, continuity.ACK_BYTES, lasting_channel.ACK_DELAY],
+    ),
+    (
+        "Lasting links",
+        "{} s of silence make a path suspect, or {} round trips up to {} s … after {} s of silence … every {} s. "
+        "One answer in {} s",
+        [
+            liveness.SILENT_FOR,
+            liveness.ROUND_TRIPS,
+            liveness.LONGEST_WAIT,
+            liveness.ASK_AFTER,
+            liveness.ASK_SELDOM,
+            liveness.MIN_PROBED_GAP,
+        ],
+    ),
+    (
+        "Lasting links",
+        "waits {} s for another one … has {} s",
+        [liveness.SUSPENDED_FOR, lasting_greeting.GREETING_TIMEOUT],
+    ),
     ("Streams", "name: 1-{} bytes", [stream_frames.MAX_NAME_BYTES]),
     ("Streams", "up to {} bytes of UTF-8: nothing follows", [stream_frames.MAX_CLOSE_TEXT]),
     ("Streams", "{} from us", [stream_frames.MAX_PAYLOAD]),
@@ -283,6 +313,9 @@ def test_every_message_has_frozen_bytes() -> None:
     assert {vector["kind"] for vector in vectors("signaling")["valid"]} == set(signaling_seal.SignalKind)
     kinds = {vector["kind"].upper() for vector in vectors("offer")["valid"]}
     assert kinds == {kind.name for kind in offer.Kind}
+    control = vectors("continuity")["valid"]
+    assert {vector["kind"] for vector in control} == {kind.name for kind in continuity.Control}
+    assert {vector["word"] for vector in control if "word" in vector} == {word.name for word in continuity.Word}
     assert {vector["type"] for vector in vectors("streams")["frames"]} == {
         kind.name for kind in stream_frames.FrameType
     }
@@ -294,7 +327,7 @@ def test_every_message_has_frozen_bytes() -> None:
     assert vectors("peer_record")["valid"]
 
 
-@pytest.mark.parametrize("name", ["signaling", "offer", "streams", "transfer", "peer_record"])
+@pytest.mark.parametrize("name", ["signaling", "offer", "continuity", "streams", "transfer", "peer_record"])
 def test_every_protocol_has_frozen_rubbish(name: str) -> None:
     frozen = vectors(name)
     assert len(frozen.get("refused") or frozen["invalid"]) > 5
@@ -308,7 +341,17 @@ def test_the_pages_name_every_file_of_vectors_and_no_other() -> None:
     links = set(re.findall(r"`tests/vectors/([a-z0-9_]+\.json)`", PAGE))
     assert links == {
         f"{name}.json"
-        for name in ("peer_record", "signaling", "offer", "dialing", "handshake", "circuits", "streams", "transfer")
+        for name in (
+            "peer_record",
+            "signaling",
+            "offer",
+            "dialing",
+            "handshake",
+            "circuits",
+            "continuity",
+            "streams",
+            "transfer",
+        )
     }
 
 
