@@ -15,14 +15,13 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from dht.errors import LocalError
 from dht.identity import IdentityKey, PublicKey
 from node.adapters.answerless_listen import ATTEMPT_TIMEOUT, Dialler, Listener, SharedPort
-from node.adapters.certificate import KeptCertificate, load_or_create_certificate
+from node.adapters.certificate import KeptCertificate
 from node.adapters.proving import prove
 from node.ports import Address, LinkEnd, LinkError, LinkFault, LinkPath, Opened
 from node.protocols.handshake import Handshake
@@ -191,20 +190,6 @@ class WebRtcAnswerless:
             loop = asyncio.get_running_loop()
             self._importing = loop.run_in_executor(None, importlib.import_module, "node.adapters.answerless_webrtc")
         return await asyncio.shield(self._importing)
-
-
-async def open_answerless(
-    identity: IdentityKey,
-    port: SharedPort,
-    path: Path,
-    *,
-    rng: random.Random | None = None,
-    only_address: str | None = None,
-) -> WebRtcAnswerless:
-    """Listen on `port` with the certificate kept at `path`, which is made if there is none. Raises `KeyFileError`."""
-    # In a thread: the first look at a certificate imports 50 ms of cryptography.
-    certificate = await asyncio.to_thread(load_or_create_certificate, path)
-    return await WebRtcAnswerless.open(identity, port, certificate, rng=rng, only_address=only_address)
 
 
 def _binding(dialler: bytes, dialled: bytes) -> bytes:

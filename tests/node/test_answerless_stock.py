@@ -22,7 +22,8 @@ from aiortc import (
 )
 from aiortc.rtcicetransport import RTCIceCandidate, RTCIceParameters
 
-from node.adapters.answerless import open_answerless
+from node.adapters.answerless import WebRtcAnswerless
+from node.adapters.certificate import load_or_create_certificate
 from node.adapters.udp import UdpSockets
 from node.protocols.dialing import name_for
 from node.protocols.handshake import Handshake
@@ -87,7 +88,7 @@ async def test_after_a_restart_the_record_still_holds_and_the_old_link_is_not_ta
     first = UdpSockets.open([LOCAL], 0)
     first.attach(list)
     address = (LOCAL, first.port)
-    before = await open_answerless(BOB, first, path)
+    before = await WebRtcAnswerless.open(BOB, first, load_or_create_certificate(path))
     arrived: asyncio.Queue[Any] = asyncio.Queue()
     before.on_opened = lambda peer, opened: arrived.put_nowait(opened)
     async with end_of(ALICE) as alice:
@@ -96,7 +97,7 @@ async def test_after_a_restart_the_record_still_holds_and_the_old_link_is_not_ta
         first.close()  # Killed: nothing is said.
         second = UdpSockets.open([LOCAL], address[1])
         second.attach(list)
-        after = await open_answerless(BOB, second, path)
+        after = await WebRtcAnswerless.open(BOB, second, load_or_create_certificate(path))
         after.on_opened = lambda peer, opened: arrived.put_nowait(opened)
         connection = old.channel._inner._ice._connection  # type: ignore[attr-defined]
         pair = connection._pair
