@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 from dht.errors import DecodeError
 from dht.identity import IdentityKey, PublicKey
 from node.adapters.circuit_channel import CircuitChannel
-from node.node_events import EventLog
+from node.node_events import EventLog, NodeEvent
 from node.node_links import Links
-from node.node_relaying import RelayService, framed, read_message
+from node.node_relaying import RelayService, direct_link, framed, read_message
 from node.node_relays import ANNOUNCE_EVERY, RelayBook, RelaySearch
 from node.node_reserving import Reservations
 from node.node_terms import MeshTerms, agree, answer_terms, offer_terms
@@ -58,6 +58,21 @@ class MeshInfo:
     opened: int
     """Circuits of our own that opened."""
     failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class RelayAnnounced(NodeEvent):
+    """Others find this node as a relay now, or do so no longer."""
+
+    holders: int
+    """Nodes that hold the announcement; 0 when it is not renewed any more."""
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        if not self.holders:
+            return "no longer announced as a relay"
+        return f"announced as a relay: {self.holders} nodes hold it"
 
 
 class Mesh:
@@ -161,10 +176,11 @@ class Mesh:
                 load, now = self.relay.load, self._clock()
                 early = abs(load - said) >= LOAD_STEP and now >= due - ANNOUNCE_EVERY + REANNOUNCE
                 if now >= due or early:
-                    self._announced = await self.search.announce(contact, load, self.relay.limits.circuits)
+                    self._on_announced(await self.search.announce(contact, load, self.relay.limits.circuits))
                     said, due = load, now + (ANNOUNCE_EVERY if self._announced else REANNOUNCE)
             else:
-                self._announced, due = 0, 0.0
+                self._on_announced(0)
+                due = 0.0
             if self._needed():
                 self._look_if_due()
                 await self.reservations.keep(self._families())
@@ -193,8 +209,8 @@ class Mesh:
         """Join one circuit and wait until the other end has proven itself, and has decided for this one if that is the
         other end's to do. Raises `LinkError`."""
         entry = (way[0] if initiated else way[-1]).relay
-        link = self._links.get(entry.identity)
-        if link is None or not link.stats.path.direct:
+        link = direct_link(self._links, entry.identity)
+        if link is None:
             try:
                 link = await self._reach(entry, 10.0)
             except LinkError:
@@ -226,6 +242,11 @@ class Mesh:
                 raise _failed(str(error)) from None
             raise
         return channel
+
+    def _on_announced(self, holders: int) -> None:
+        if bool(holders) != bool(self._announced):
+            self._events.add(RelayAnnounced(self._now(), holders))
+        self._announced = holders
 
     async def _known(self, relay: PublicKey) -> RelayContact | None:
         known = self.book.get(relay)

@@ -73,6 +73,12 @@ def framed(message: Message) -> bytes:
     return LENGTH.pack(len(data)) + data
 
 
+def direct_link(links: Links, peer: PublicKey) -> Link | None:
+    """The link with a relay that a circuit may begin on: one that no relay carries, and whose path lives."""
+    link = links.get(peer)
+    return link if link is not None and link.stats.path.direct and not links.suspended(peer) else None
+
+
 class RelayService:
     """The relay of one node."""
 
@@ -244,10 +250,8 @@ class RelayService:
         contact = await self._known(relay)
         if contact is None:
             raise CircuitOver(RelayRefusal.UNKNOWN_HOP)
-        link = self._links.get(relay)
-        if link is not None and link.stats.path.direct:
-            return link
-        return await self._reach(contact, self._relaying.limits.half_joined_seconds)
+        link = direct_link(self._links, relay)
+        return link or await self._reach(contact, self._relaying.limits.half_joined_seconds)
 
     async def _give_up(self, stream: Stream, onward: Stream | None, reason: RelayRefusal) -> None:
         if onward is not None:

@@ -14,7 +14,7 @@ from typing import Final
 from dht.errors import DecodeError
 from dht.identity import PublicKey
 from node.node_links import Links
-from node.node_relaying import framed, read_message
+from node.node_relaying import direct_link, framed, read_message
 from node.node_relays import KnownRelay, RelayBook
 from node.ports import Link, LinkError, StreamEnded, StreamReset
 from node.protocols.circuit import RELAY_STREAM, Granted, Refused, Reserve
@@ -63,7 +63,7 @@ class Reservations:
         """The relays that are ready: reserved, and linked with."""
         now = self._clock()
         self._held = {key: one for key, one in self._held.items() if one.lapses > now}
-        return tuple(key for key in self._held if self._links.get(key) is not None)
+        return tuple(key for key in self._held if direct_link(self._links, key) is not None)
 
     async def keep(self, families: frozenset[int]) -> None:
         """Renew what is due, and reserve with others until enough are ready."""
@@ -79,9 +79,7 @@ class Reservations:
         relay = known.contact.identity
         try:
             async with asyncio.timeout(TIMEOUT):
-                link = self._links.get(relay)
-                if link is None or not link.stats.path.direct:
-                    link = await self._reach(known.contact, TIMEOUT)
+                link = direct_link(self._links, relay) or await self._reach(known.contact, TIMEOUT)
                 stream = await link.open_stream(RELAY_STREAM)
                 await stream.write(framed(Reserve(WANTED)))
                 answer = await read_message(stream)

@@ -57,6 +57,7 @@ class MeshNode:
         self.key = self.identity.public
         rng = random.Random(number)
         self.willing = willing
+        self.events = EventLog()
         self.links = Links(EventLog(), loop.time, loop.time, rng.randbytes)
         address = (f"2001:db8:{number}::1", 4000) if v6 else (f"198.51.{number}.1", 4000)
         self.contact = RelayContact(self.key, (address,), bytes([number]) * 31 + b"\0")
@@ -67,7 +68,7 @@ class MeshNode:
             self.links,
             self.dht,  # type: ignore[arg-type]
             self.reach,
-            EventLog(),
+            self.events,
             rng,
             loop.time,
             loop.time,

@@ -34,7 +34,7 @@ KEYS = [IdentityKey.from_seed(bytes([n]) * 32).public for n in range(1, 6)]
 
 
 def shown(message: Any) -> dict[str, Any]:
-    fields = {}
+    fields: dict[str, Any] = {}
     for name in message.__dataclass_fields__:
         value = getattr(message, name)
         if isinstance(value, tuple):
@@ -92,8 +92,9 @@ def test_the_announcement_is_frozen_and_may_grow():
 
 
 def test_keys_and_frames_are_frozen():
-    vector = {
-        name: value if isinstance(value, list) else bytes.fromhex(value) for name, value in VECTORS["circuit"].items()
+    said = VECTORS["circuit"]
+    vector: dict[str, Any] = {
+        name: value if isinstance(value, list) else bytes.fromhex(value) for name, value in said.items()
     }
     first, second = PublicKey(vector["first"]), PublicKey(vector["second"])
     relays = tuple(PublicKey(bytes.fromhex(raw)) for raw in vector["relays"])

@@ -36,7 +36,7 @@ def carrying(relay: MeshNode, change) -> None:
             return change(self.pieces, await self.source.read(limit))
 
     async def tampering(circuit, flow, source, target, first=None):
-        return await pump(relay.mesh.relay, circuit, flow, Tampering(source), target, first)
+        return await pump(relay.mesh.relay, circuit, flow, Tampering(source), target, first)  # type: ignore[arg-type]
 
     relay.mesh.relay._pump = tampering  # type: ignore[method-assign]
 
@@ -158,7 +158,7 @@ def test_whoever_learns_a_circuits_name_gets_nothing_out_of_it():
                 seen.append(join.circuit)
                 return join_of(peer, prefix, join, now, willing=willing)
 
-            relay.mesh.relay._relaying.join = leaking  # type: ignore[method-assign]
+            relay.mesh.relay._relaying.join = leaking
             opening = asyncio.ensure_future(
                 one.mesh.open(other.key, offered, answered.extras, initiated=True, timeout=5)
             )

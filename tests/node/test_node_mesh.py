@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ async def echoed(link, far, data: bytes) -> bytes:
     back = await stream.read_exactly(len(data))
     await sending
     assert await stream.read() == b""
-    return back
+    return bytes(back)
 
 
 def test_a_link_over_one_relay_carries_bytes_both_ways():
@@ -152,7 +153,7 @@ def test_a_dead_relay_costs_a_quarter_of_a_second():
             one.knows(dead, alive)
             one.mesh.book.measured(dead.key, 0.01)
             one.mesh.book.measured(alive.key, 0.05)
-            dead.mesh.relay._on_circuit = hang  # type: ignore[method-assign]
+            dead.mesh.relay._on_circuit = hang
             dead.mesh.serve()
             started = asyncio.get_running_loop().time()
             near, far = await opened(one, other)
@@ -278,24 +279,25 @@ def test_nothing_counts_as_sent_that_only_the_relay_has():
             one, other, relay = net.add(), net.add(), net.add(relay=True)
             one.knows(relay)
             near, far = await opened(one, other)
+            channel: Any = near.channel
             got: list[bytes] = []
             far.channel.on_message = got.append
             near.channel.start()
             near.channel.send(b"hello")
             await asyncio.sleep(1)
             # The far end has not begun to take messages, but its channel has this one.
-            assert near.channel.idle
+            assert channel.idle
             assert got == []
             far.channel.start()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             assert got == [b"hello"]
-            net.pairs[frozenset({other.key, relay.key})].far.lost = lambda _end: None  # type: ignore[method-assign]
+            net.pairs[frozenset({other.key, relay.key})].far.lost = lambda _end: None
             net.pairs[frozenset({other.key, relay.key})].far._open = False
             near.channel.send(b"lost on the way")
             await asyncio.sleep(5)
-            assert not near.channel.idle
-            ended: list[object] = []
+            assert not channel.idle
+            ended: list[Any] = []
             near.channel.on_closed = ended.append
             await asyncio.sleep(40)
             assert ended[0].fault is LinkFault.LOST
@@ -329,7 +331,7 @@ def test_wishes_of_nodes_behind_bad_routers_keep_two_relays_ready():
             one, other = net.add(), net.add()
             relays = [net.add(relay=True) for _ in range(4)]
             one.knows(*relays)
-            one.mesh._needed = lambda: True  # type: ignore[method-assign]
+            one.mesh._needed = lambda: True
             running = asyncio.ensure_future(one.mesh.run())
             await asyncio.sleep(20)
             reserved = one.mesh.info().reserved
@@ -341,6 +343,39 @@ def test_wishes_of_nodes_behind_bad_routers_keep_two_relays_ready():
             await asyncio.sleep(20)
             assert len(one.mesh.info().reserved) == 2
             assert reserved[0] not in one.mesh.info().reserved
+            running.cancel()
+
+    played(main())
+
+
+def test_a_willing_node_announces_itself_and_says_more_when_its_load_changes():
+    async def main():
+        async with network() as net:
+            relay = net.add(relay=True)
+            said: list[tuple[float, int]] = []
+            load = [0]
+
+            async def announce(contact, told, capacity):
+                assert contact == relay.contact
+                said.append((asyncio.get_running_loop().time(), told))
+                return 20
+
+            mesh = relay.mesh
+            mesh.search.announce = announce
+            mesh._contact = lambda: relay.contact
+            mesh.relay._relaying.load = lambda now: load[0]
+            running = asyncio.ensure_future(mesh.run())
+            await asyncio.sleep(1500)
+            assert [told for _, told in said] == [0, 0, 0]
+            assert mesh.info().announced == 20
+            load[0] = 200
+            await asyncio.sleep(100)
+            assert said[-1][1] == 200
+            relay.willing = False
+            await asyncio.sleep(10)
+            assert mesh.info().announced == 0
+            texts = [event.text for event in relay.events.recent()]
+            assert texts == ["announced as a relay: 20 nodes hold it", "no longer announced as a relay"]
             running.cancel()
 
     played(main())
