@@ -31,16 +31,27 @@ time.sleep(60)
 """
 
 
-def processes(word):
-    """Ids of processes that have this in their environment or arguments, zombies left out."""
+def family(pid):
+    """A process and its children; none that have ended."""
     found = set()
-    for folder in Path("/proc").iterdir():
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if folder.name.isdigit() and word in (folder / "cmdline").read_bytes():
-                found.add(int(folder.name))
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
+        if fields[0] != "Z" and pid in (int(folder.name), int(fields[1])):
+            found.add(int(folder.name))
     return found
+
+
+def gone(pids):
+    """Whether all of these end within a while."""
+    deadline = time.monotonic() + 10
+    while left := {pid for pid in pids if family(pid)}:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return not left
 
 
 def interfaces():
@@ -51,7 +62,6 @@ def interfaces():
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_outlives_its_owner(tmp_path, number):
-    before = processes(b"tests.natlab.keeper")
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)],
         cwd=ROOT,
@@ -61,29 +71,24 @@ def test_nothing_outlives_its_owner(tmp_path, number):
         start_new_session=True,
     ) as owner:
         assert owner.stdout is not None
-        assert int(owner.stdout.readline())
         # The keeper, and the fork of it that answers in a namespace.
-        assert len(processes(b"tests.natlab.keeper") - before) == 2
+        pids = family(int(owner.stdout.readline()))
+        assert len(pids) == 2
         owner.send_signal(number)
         owner.wait(10)
-        deadline = time.monotonic() + 10
-        while processes(b"tests.natlab.keeper") - before and time.monotonic() < deadline:
-            time.sleep(0.02)
-    assert processes(b"tests.natlab.keeper") == before
+        assert gone(pids)
 
 
 def test_nothing_outlives_the_keeper(tmp_path):
-    before = processes(b"tests.natlab.keeper")
     with Namespaces() as spaces:
         spaces.add("a")
         spaces.start("a", "tests.natlab.probes:answer", ("127.0.0.1", "127.0.0.2"), {}, tmp_path)
+        pids = family(spaces.keeper)
+        assert len(pids) == 2
         os.kill(spaces.keeper, signal.SIGKILL)
         with pytest.raises(LabError, match="keeper of the namespaces"):
             spaces.add("b")
-    deadline = time.monotonic() + 10
-    while processes(b"tests.natlab.keeper") - before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert processes(b"tests.natlab.keeper") == before
+        assert gone(pids)
 
 
 def test_this_machine_is_left_as_it_was():
