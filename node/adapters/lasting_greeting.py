@@ -32,9 +32,13 @@ class Greeted:
         self._early_bytes = 0
         self._closed = False
         self._waiter: asyncio.Future[None] | None = None
+        self._take: Callable[[bytes], None] = self._keep
+        self._room: Callable[[], None] = lambda: None
+        self._ended: Callable[[LinkEnd], None] | None = None
+        # A channel may read its callbacks once, at the start: they stay, and what they do changes.
         self.channel.on_message = self._on_message
+        self.channel.on_room = self._on_room
         self.channel.on_closed = self._on_closed
-        self.channel.on_room = lambda: None
         self.channel.start()
 
     async def first(self, timeout: float = GREETING_TIMEOUT) -> bytes:
@@ -79,25 +83,33 @@ class Greeted:
         on_closed: Callable[[LinkEnd], None],
     ) -> None:
         """Hand the channel on, with what has come."""
-        self.channel.on_room = on_room
-        self.channel.on_closed = on_closed
+        self._room = on_room
         while self._early:
             # What comes during these calls is behind them.
             on_message(self._early.popleft())
-        self.channel.on_message = on_message
+        if self._closed:
+            return
+        self._take, self._ended = on_message, on_closed
         if self.end is not None:
             on_closed(self.end)
 
     async def close(self, why: str = "given up") -> None:
         """Close the channel; whoever waits for its first message learns that."""
+        self._ended = None
         self._on_closed(LinkEnd(LinkFault.CLOSED_BY_US, why))
         self._early.clear()
         if not self._closed:
             self._closed = True
-            self.channel.on_message = _ignore
+            self._take = _ignore
             await self.channel.close()
 
     def _on_message(self, message: bytes) -> None:
+        self._take(message)
+
+    def _on_room(self) -> None:
+        self._room()
+
+    def _keep(self, message: bytes) -> None:
         self._early_bytes += len(message)
         if self._early_bytes > MAX_EARLY:
             self._on_closed(LinkEnd(LinkFault.PROTOCOL, f"more than {MAX_EARLY} bytes before the channel was taken"))
@@ -109,6 +121,8 @@ class Greeted:
         if self.end is None:
             self.end = end
             self._wake()
+            if self._ended is not None:
+                self._ended(end)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
