@@ -87,8 +87,12 @@ class KnownRelay:
 class RelayBook:
     """The relays a node knows."""
 
-    def __init__(self, own: PublicKey, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, own: PublicKey, clock: Callable[[], float], linked: Callable[[PublicKey], bool] = lambda _: False
+    ) -> None:
+        """`linked`: whether a direct link with a relay stands."""
         self._own = own
+        self._linked = linked
         self._clock = clock
         self._known: dict[PublicKey, KnownRelay] = {}
 
@@ -147,6 +151,11 @@ class RelayBook:
         known = self._known.get(relay)
         return known is not None and known.failed_until > self._clock()
 
+    def reaches(self, relay: RelayContact, families: frozenset[int]) -> bool:
+        """Whether we get to a relay: over one of our families of addresses, or because a link with it stands, over TCP
+        where no UDP gets through."""
+        return bool(relay.families & families) or self._linked(relay.identity)
+
     def all(self) -> list[KnownRelay]:
         """Every relay known, whether it failed for us or not."""
         return list(self._known.values())
@@ -165,11 +174,14 @@ class RelayBook:
         without: Iterable[PublicKey] = (),
         first: Iterable[PublicKey] = (),
     ) -> list[KnownRelay]:
-        """The `count` cheapest that can be reached over one of `families`; those of `first` (reserved) before all
-        others; no two of one /24 or /48 while there are enough others."""
+        """The `count` cheapest that can be reached over one of `families`, or are linked with (`linked`); those of
+        `first` (reserved) before all others, then those linked with; no two of one /24 or /48 while there are others.
+        """
         left, front = set(without), set(first)
-        usable = [one for one in self.fresh() if one.contact.identity not in left and one.contact.families & families]
-        usable.sort(key=lambda one: one.contact.identity not in front)
+        usable = [
+            one for one in self.fresh() if one.contact.identity not in left and self.reaches(one.contact, families)
+        ]
+        usable.sort(key=lambda one: (one.contact.identity not in front, not self._linked(one.contact.identity)))
         chosen: list[KnownRelay] = []
         beside: list[KnownRelay] = []
         prefixes: set[bytes] = set()

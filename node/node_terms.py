@@ -58,7 +58,7 @@ def answer_terms(
     except DecodeError:
         return MeshTerms((), b"")
     theirs = [one for one in theirs if one.relay.identity not in (own, peer)]
-    reached = [one for one in theirs if one.relay.families & families and not book.failing(one.relay.identity)]
+    reached = [one for one in theirs if book.reaches(one.relay, families) and not book.failing(one.relay.identity)]
     # What it proposes tells over what it reaches relays; where it proposes nothing, all is hoped for.
     its_families = frozenset().union(*(one.relay.families for one in theirs)) or frozenset({4, 6})
     known = book.choose(

@@ -134,7 +134,7 @@ async def pings(link: StreamLink) -> list[float]:
 Made = tuple[asyncio.Runner, StreamLink]
 
 
-@pytest.fixture(params=["memory", "webrtc"])
+@pytest.fixture(params=["memory", pytest.param("webrtc", marks=pytest.mark.slow)])
 def carrier(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name

@@ -379,3 +379,21 @@ def test_a_willing_node_announces_itself_and_says_more_when_its_load_changes():
             running.cancel()
 
     played(main())
+
+
+def test_where_no_udp_gets_out_the_relay_that_is_linked_with_carries_it():
+    async def main():
+        async with network() as net:
+            one, other, gateway = net.add(), net.add(), net.add(relay=True)
+            one.knows(gateway)
+            one.families = frozenset()
+            with pytest.raises(LinkError, match="neither side knows a relay"):
+                await opened(one, other)
+            await one.reach(gateway.contact, 1.0)
+            near, _ = await opened(one, other)
+            assert near.path.via == (gateway.key,)
+            # And the other way round: the answering side adds the only one it gets to.
+            near, _ = await opened(other, one)
+            assert near.path.via == (gateway.key,)
+
+    played(main())
