@@ -24,6 +24,7 @@ from dht.inbox import Inbox
 from dht.limits import Tokens
 from dht.maintenance import Maintenance
 from dht.meeting import HomeKeeper, SignalOperation
+from dht.nat_report import NatReport
 from dht.operation import Operation, QuietWalk
 from dht.outlook import Outlook
 from dht.publish import PutWalk
@@ -110,6 +111,19 @@ class DhtEngine:
     def public_address(self) -> Address | None:
         """The endpoint the network agrees to see us at."""
         return self._outlook.address
+
+    @property
+    def public_addresses(self) -> tuple[Address, ...]:
+        """The endpoints the network agrees to see us at, IPv4 first."""
+        return self._outlook.addresses
+
+    def nat_report(self, now: float) -> NatReport:
+        """What others' words say about the router before us."""
+        return self._outlook.reachability.nat_report(now)
+
+    def votes(self, now: float) -> tuple[tuple[Address, Address], ...]:
+        """Who saw us where."""
+        return self._outlook.reachability.votes(now)
 
     @property
     def clock_offset(self) -> float | None:
@@ -276,6 +290,22 @@ class DhtEngine:
     def set_mode(self, mode: Mode | None, now: float) -> None:
         """Fix the role; None lets evidence from outside decide."""
         self._outlook.force(mode, now)
+
+    def set_own_addresses(self, addresses: tuple[Address, ...]) -> None:
+        """Say at which endpoints of this machine we listen, so that a router that changes nothing is told from one."""
+        self._outlook.reachability.own = addresses
+
+    def network_changed(self, now: float) -> None:
+        """This machine is on another network: find out anew how we are seen, and tell our home nodes where we are."""
+        self._outlook.reachability.forget()
+        self._outlook.start_round(now)
+        for keeper, _ in self._homes:
+            keeper.renew_all(now)
+        self._homes = [(keeper, now) for keeper, _ in self._homes]
+
+    def try_reachability(self, now: float) -> None:
+        """Something has changed that may let others reach us: have it tried now."""
+        self._outlook.start_round(now)
 
     def presume_server(self, now: float) -> None:
         """Serve though nobody has tried us from outside yet, unless the role is fixed; the next round of dial-backs

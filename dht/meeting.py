@@ -16,6 +16,9 @@ from dht.requests import Pending
 from dht.routing import diverse
 from dht.wire import Message, Register, Registered, Signal, Signaled
 
+_LOST_AFTER = 5.0
+"""Seconds a home node has to answer when our address has changed. UNSOURCED: longer than the longest time-out."""
+
 _REGISTER_VALID = 600
 """Seconds a signed registration may be shown: as long as the token inside it can live (BEP 5: 10 minutes)."""
 
@@ -141,6 +144,11 @@ class HomeKeeper(Operation):
             self._look(now)
         self._report()
         return now + config.home_keepalive / 5
+
+    def renew_all(self, now: float) -> None:
+        """Our address is another: register everywhere again, now."""
+        self._homes = dict.fromkeys(self._homes, now + _LOST_AFTER)
+        self._next_walk = min(self._next_walk, now)
 
     def look_soon(self, now: float) -> None:
         """The network around us has changed: look for home nodes at the next tick."""

@@ -41,6 +41,8 @@ class Outlook:
     ) -> None:
         self.reachability = Reachability(config)
         self.address: Address | None = None
+        self.addresses: tuple[Address, ...] = ()
+        """Of each family one, as far as enough voters agree."""
         self._context = context
         self._config = config
         self._rng = rng
@@ -107,7 +109,8 @@ class Outlook:
         if observed == self.address:
             observed = self.address  # one object for all the votes that say the same
         self.reachability.vote(pending.address, observed, now)
-        address = self.reachability.public_address(now)
+        self.addresses = self.reachability.public_addresses(now)
+        address = next(iter(self.addresses), None)
         if address != self.address and address is not None:
             self.address = address
             self._context.emit(AddressChanged(address))

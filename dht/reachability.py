@@ -7,13 +7,13 @@ network cannot elect an address for us; a near-tie elects nobody (the rule of di
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from enum import Enum
 from typing import Final
 
 from dht.config import DhtConfig
 from dht.contact import Address
 from dht.events import Mode
 from dht.identity import address_prefix, is_exempt
+from dht.nat_report import NatReport, observed
 
 VOTES_KEPT: Final = 64
 """Voters remembered; the oldest is forgotten first."""
@@ -28,52 +28,62 @@ LOST_ROUNDS: Final = 3
 """Failed dial-back rounds in a row after which a server withdraws: hysteresis against flapping."""
 
 
-class NatKind(Enum):
-    """What the votes say about the mapping (RFC 4787 section 4.1)."""
-
-    UNKNOWN = "unknown"
-    CONSISTENT = "consistent"
-    """All see one endpoint: no NAT, or endpoint-independent mapping."""
-    PORT_VARIES = "port-varies"
-    """One address, other ports: address- or port-dependent mapping."""
-    ADDRESS_VARIES = "address-varies"
-
-
 class Reachability:
     """Votes, dial-back results, and the role that follows from them."""
 
     def __init__(self, config: DhtConfig) -> None:
         self._config = config
         self._votes: OrderedDict[object, tuple[Address, float]] = OrderedDict()
+        self._voters: dict[object, Address] = {}
+        self.own: tuple[Address, ...] = ()
+        """Our own endpoints, as far as we know them: this machine's addresses with our port."""
         self._forced: Mode | None = None
         self._failed_rounds = 0
         self.mode = Mode.CLIENT
         self.reason = "no peer has reached this port from outside yet"
 
-    def vote(self, voter: Address, observed: Address, now: float) -> None:
-        """`voter` saw us at `observed`."""
+    def vote(self, voter: Address, seen_at: Address, now: float) -> None:
+        """`voter` saw us at `seen_at`."""
         # On private networks every neighbour is a network of its own, else a LAN could never agree.
         source: object = voter if is_exempt(voter[0]) else address_prefix(voter[0])
-        if is_exempt(observed[0]) and not is_exempt(voter[0]):
+        if is_exempt(seen_at[0]) and not is_exempt(voter[0]):
             return  # a public voter cannot see a private address
-        self._votes[source] = (observed, now)
+        self._votes[source] = (seen_at, now)
         self._votes.move_to_end(source)
+        self._voters[source] = voter
         if len(self._votes) > VOTES_KEPT:
-            self._votes.popitem(last=False)
+            forgotten, _ = self._votes.popitem(last=False)
+            del self._voters[forgotten]
+
+    def public_addresses(self, now: float) -> tuple[Address, ...]:
+        """The endpoints that enough voters agree on: one of IPv4 at most, then one of IPv6."""
+        votes = [address for address, _ in self._fresh(now)]
+        elected = (
+            self._elect(Counter(address for address in votes if (":" in address[0]) == ipv6)) for ipv6 in (False, True)
+        )
+        return tuple(address for address in elected if address is not None)
 
     def public_address(self, now: float) -> Address | None:
-        """The endpoint enough voters agree on, or None."""
-        counts = Counter(address for address, _ in self._fresh(now))
-        return self._elect(counts)
+        """The first of them, or None."""
+        return next(iter(self.public_addresses(now)), None)
 
-    def nat_kind(self, now: float) -> NatKind:
-        """What the votes say about a NAT before us."""
+    def nat_report(self, now: float) -> NatReport:
+        """What the votes say about the router before our IPv4 address; of IPv6 only where there is no other."""
         votes = [address for address, _ in self._fresh(now)]
-        if len(votes) < self._config.address_votes:
-            return NatKind.UNKNOWN
-        if len(set(votes)) == 1:
-            return NatKind.CONSISTENT
-        return NatKind.PORT_VARIES if len({host for host, _ in votes}) == 1 else NatKind.ADDRESS_VARIES
+        seen = [address for address in votes if ":" not in address[0]] or votes
+        if len(seen) < self._config.address_votes:
+            return NatReport()
+        ours = next((own for own in self.own if own in seen), ("", next((port for _, port in self.own), 0)))
+        return observed(ours, seen, len(seen))
+
+    def votes(self, now: float) -> tuple[tuple[Address, Address], ...]:
+        """Who saw us where, oldest first: voter and endpoint."""
+        return tuple((self._voters[source], vote[0]) for source, vote in self._votes.items() if self._young(vote, now))
+
+    def forget(self) -> None:
+        """We are on another network: what was seen on the last one says nothing."""
+        self._votes.clear()
+        self._voters.clear()
 
     def force(self, mode: Mode | None) -> bool:
         """Fix the role (None: decide from evidence). Returns whether it changed."""
@@ -119,7 +129,11 @@ class Reachability:
         return changed
 
     def _fresh(self, now: float) -> list[tuple[Address, float]]:
-        return [vote for vote in self._votes.values() if now - vote[1] < VOTE_LIFETIME]
+        return [vote for vote in self._votes.values() if self._young(vote, now)]
+
+    @staticmethod
+    def _young(vote: tuple[Address, float], now: float) -> bool:
+        return now - vote[1] < VOTE_LIFETIME
 
     def _elect(self, counts: Counter[Address]) -> Address | None:
         if not counts:

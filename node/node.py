@@ -29,8 +29,7 @@ from dht.identity import NodeKey, PublicKey
 from dht.records import Kind, mutable_place, topic_salt
 from node.adapters.file_outcomes import Progress
 from node.config import NodeConfig
-from node.driver import Driver, Stopped
-from node.node_attempt import import_webrtc
+from node.driver import Datagrams, Driver, Stopped
 from node.node_events import (
     AddressSeen,
     ClockWrong,
@@ -47,8 +46,8 @@ from node.node_joining import Joining
 from node.node_journal import Journal, open_journal, restore, restored_contacts
 from node.node_links import Links
 from node.node_lookups import Lookups
-from node.node_meeting import Meeting
-from node.node_parts import NodeParts, datagrams_for, engine_for, make_session, save_within
+from node.node_outside import Outside
+from node.node_parts import NodeParts, datagrams_for, engine_for, save_within
 from node.node_publishing import Publishing
 from node.node_results import (
     ConnectOutcome,
@@ -63,9 +62,9 @@ from node.node_results import (
 )
 from node.node_status import NodeStatus, contact_infos, node_status
 from node.node_tasks import Tasks
+from node.node_tunnel import TunnelledDatagrams
 from node.ports import LinkError, Stream
 from node.protocols.peer_record import Capability
-from node.protocols.signaling import Signaling
 from node.storage import DropMeta, Meta, Storage
 
 if TYPE_CHECKING:
@@ -275,7 +274,8 @@ class Node:
         storage, snapshot = await open_journal(parts.open_storage, config.journal_file, self._events)
         stack.push_async_callback(save_within, STOP_TIMEOUT, storage.close)
         node_key = self._node_key(snapshot)
-        self._datagrams = await datagrams_for(parts, config)
+        sockets = await datagrams_for(parts, config)
+        self._datagrams: Datagrams = TunnelledDatagrams(sockets) if config.gateways else sockets
         stack.callback(self._datagrams.close)
         self._driver = Driver(
             lambda now: engine_for(parts, config, node_key, now),
@@ -285,7 +285,11 @@ class Node:
         stack.callback(self._driver.close)
         stack.callback(lambda: self._driver.command(lambda engine, now: engine.close(now)))
         self._since = self._driver.now()
+        self._answerless = await parts.open_answerless(self._identity, sockets, config, parts.rng)
+        if self._answerless is not None:
+            stack.push_async_callback(self._answerless.close)
         self._wire(storage, snapshot)
+        await self._outside.open(stack)
         self._datagrams.attach(self._driver.receive)
         self._run_everything()
         self._events.add(Started(self._since, self.identity, self._datagrams.port, self._driver.engine.mode.value))
@@ -304,21 +308,25 @@ class Node:
             ttl=config.record_ttl,
             capabilities=Capability.WEBRTC | Capability.FILES,
             bound=None if config.listen in {"0.0.0.0", "::"} else self._datagrams.addresses[0],
+            fingerprint=b"" if self._answerless is None else self._answerless.fingerprint,
+            relays=self._relays,
         )
         self._publishing.restore(snapshot)
         self._lookups = Lookups(driver)
         self._links = Links(self._events, driver.now, driver.clock, parts.rng.randbytes, own=self.identity)
         self._files = Files(config, self._links, self._events, driver.now, driver.clock)
-        self._meeting = Meeting(
-            self.identity,
-            Signaling(self._identity, parts.rng),
+        self._outside = Outside(
+            self._identity,
+            config,
+            parts,
             driver,
+            self._datagrams,
             self._links,
+            self._lookups,
             self._events,
-            self.find,
-            lambda peer: make_session(parts, driver.engine, config, peer),
-            prepare=import_webrtc if parts.new_session is None else None,
+            self._answerless,
         )
+        self._meeting = self._outside.meeting
         known = [*config.contacts, *restored_contacts(snapshot)]
         fetch = self._fetch_list if config.bootstrap_lists else None
         served = _SERVED in snapshot.meta
@@ -336,7 +344,7 @@ class Node:
         stack.callback(self._save)
         stack.push_async_callback(self._tasks.end)
         stack.push_async_callback(self._links.close)
-        stack.push_async_callback(self._meeting.close)
+        stack.push_async_callback(self._outside.close)
 
     def _run_everything(self) -> None:
         parts: dict[str, Callable[[], Awaitable[None]]] = {
@@ -344,6 +352,7 @@ class Node:
             "publishing the peer record": self._publishing.run_peer_record,
             "publishing the app's records": self._publishing.run_own_records,
             "the journal": self._journal.run,
+            **self._outside.work(self._joining),
         }
         for name, work in parts.items():
             self._tasks.start(name, work)
@@ -354,6 +363,9 @@ class Node:
         if self.config.mode == "server" or (self.config.mode == "auto" and _SERVED in snapshot.meta):
             return self._keys.node_key()
         return NodeKey.from_secret(self._parts.rng.randbytes(32))
+
+    def _relays(self) -> bool:
+        return self._outside.relays()
 
     async def _fetch_list(self) -> ListReport:
         # Only where there is a list to fetch: its carriers import aiohttp, which takes as long as all the rest.

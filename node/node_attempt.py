@@ -12,7 +12,7 @@ import importlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from dht.contact import Contact
+from dht.contact import Address, Contact
 from dht.errors import DecodeError, LocalError
 from dht.identity import PublicKey
 from node.driver import Stopped
@@ -72,6 +72,8 @@ class Attempts:
         self._answerless = answerless
         self.mesh: Relays | None = None
         """Relays; set by whoever makes both."""
+        self.families: Callable[[], frozenset[int]] = lambda: frozenset({4, 6})
+        """Families of addresses from which this machine gets out."""
         self._prepare_once = prepare
         self._prepared: asyncio.Task[object] | None = None
         self._late: set[asyncio.Task[Link | None]] = set()
@@ -106,10 +108,12 @@ class Attempts:
                 finding = both.create_task(trace.timed(self._found(peer), "lookup"))
                 offering = both.create_task(self._offer(session, trace, terms))
             found, offer = finding.result(), offering.result()
-            if self._answerless is not None and found.direct and found.fingerprint:
-                race.add("dial", self._by_dial(peer, found, self._answerless, race, trace))
+            address = self._dialable(found)
+            if self._answerless is not None and address is not None:
+                dialled = self._answerless.dial(peer, address, found.fingerprint, timeout=DIAL_TIMEOUT)
+                race.add("dial", self._by_dial(peer, dialled, race, trace))
             else:
-                trace.skipped("dial", "the peer's record names no address at which it could be dialled")
+                trace.skipped("dial", "the peer's record names no address at which it could be dialled from here")
             called = self._by_call(peer, found.ways, session, offer, terms, race, trace, join)
             race.add("call", called, after=DIAL_HEAD_START)
             link = await race.first()
@@ -130,11 +134,13 @@ class Attempts:
             await session.close()
         return link
 
-    async def _by_dial(
-        self, peer: PublicKey, found: FindOutcome, answerless: Answerless, race: Race, trace: Trace
-    ) -> Link | None:
+    def _dialable(self, found: FindOutcome) -> Address | None:
+        families = self.families()
+        known = [contact.address for contact in found.direct] if found.fingerprint else []
+        return next((address for address in known if (6 if ":" in address[0] else 4) in families), None)
+
+    async def _by_dial(self, peer: PublicKey, dialled: Awaitable[Opened], race: Race, trace: Trace) -> Link | None:
         """Dial a peer that can be reached, with no word from it before."""
-        dialled = answerless.dial(peer, found.direct[0].address, found.fingerprint, timeout=DIAL_TIMEOUT)
         opened = await trace.way("dial", dialled)
         trace.phases.update(opened.phases)
         return await self._take(peer, opened, race, initiated=True)

@@ -264,6 +264,46 @@ class LinkFailed(NodeEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class PortMapped(NodeEvent):
+    """The router forwards our port, or does not."""
+
+    address: Address | None
+    protocol: str
+    detail: str
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        if self.address is None:
+            return f"the router forwards no port: {self.detail}"
+        return f"the router forwards {self.address[0]} port {self.address[1]} to us ({self.protocol})"
+
+    @property
+    def level(self) -> str:
+        """How grave it is."""
+        return "debug" if self.address is None else "info"
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelChanged(NodeEvent):
+    """DHT datagrams go another way now."""
+
+    gateway: PublicKey | None
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        if self.gateway is None:
+            return "UDP is used again"
+        return f"UDP does not get through: the gateway {self.gateway.text} carries our DHT datagrams over TCP"
+
+    @property
+    def level(self) -> str:
+        """How grave it is."""
+        return "info" if self.gateway is None else "warning"
+
+
+@dataclass(frozen=True, slots=True)
 class FileTaken(NodeEvent):
     """A peer's file has arrived whole."""
 

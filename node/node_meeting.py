@@ -71,7 +71,7 @@ class Meeting:
         self.calls = Calls(signaling, driver, self._ways, self._on_offer)
         self.attempts = Attempts(links, self.calls, driver.clock, find, new_session, answerless, prepare)
         if answerless is not None:
-            answerless.on_opened = self._on_dialled_by
+            answerless.on_opened = self.take
 
     async def connect(self, peer: PublicKey, timeout: float) -> ConnectOutcome:
         """Return a link with `peer`: the one there is, or a new one."""
@@ -217,10 +217,10 @@ class Meeting:
         elif error is not None and not isinstance(error, Stopped):
             log.error("answering %s failed", peer.short, exc_info=error)
 
-    def _on_dialled_by(self, peer: PublicKey, opened: Opened) -> None:
-        """A peer dialled us, with no word before."""
+    def take(self, peer: PublicKey, opened: Opened) -> None:
+        """A peer opened a channel with no word before."""
 
-        async def take() -> None:
+        async def join() -> None:
             if self._closing or self._full(peer):
                 await opened.channel.close()
                 return
@@ -229,7 +229,7 @@ class Meeting:
             except LinkError as error:
                 self._events.add(LinkFailed(self._driver.now(), peer, False, str(error.end)))
 
-        task = asyncio.get_running_loop().create_task(take())
+        task = asyncio.get_running_loop().create_task(join())
         self._taking.add(task)
         task.add_done_callback(self._taking.discard)
 

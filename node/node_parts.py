@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dht.config import DhtConfig
+from dht.contact import Address
 from dht.engine import DhtEngine
 from dht.errors import LocalError
-from dht.identity import NodeKey, PublicKey, is_exempt
+from dht.identity import IdentityKey, NodeKey, PublicKey, is_exempt
 from dht.sealing import Sealing
 from node.adapters.sqlite import SqliteStorage
 from node.adapters.udp import UdpSockets
 from node.config import NodeConfig
 from node.driver import Datagrams
 from node.node_keys import FileKeys, Keys
-from node.ports import Session
+from node.ports import Answerless, Session
+from node.protocols.punching import Budget
 from node.storage import Storage
 
 if TYPE_CHECKING:
@@ -32,12 +34,33 @@ if TYPE_CHECKING:
 
 
 STUN_SERVERS: Final = 3
-"""Nodes asked how our sockets look from outside. UNSOURCED: one may be gone, two may disagree."""
+"""Nodes of each family asked how our sockets look from outside. UNSOURCED: one may be gone, two may disagree."""
 
 
 async def open_udp(hosts: list[str], port: int) -> Datagrams:
     """Bind real sockets. Raises `LocalError` that says which port and what to do."""
     return UdpSockets.open(hosts, port)
+
+
+def real_ways_out() -> frozenset[str]:
+    """Our addresses on the way to far places, as the system says."""
+    from node.adapters.interfaces import ways_out
+
+    return ways_out()
+
+
+async def open_webrtc_answerless(
+    identity: IdentityKey, datagrams: Datagrams, config: NodeConfig, rng: random.Random
+) -> Answerless | None:
+    """Listen on real sockets, under the certificate that the node keeps. Raises `KeyFileError`."""
+    from node.adapters.answerless import WebRtcAnswerless
+    from node.adapters.certificate import load_or_create_certificate
+
+    if not isinstance(datagrams, UdpSockets):
+        return None
+    only = None if config.listen in ("0.0.0.0", "::") else config.listen
+    certificate = load_or_create_certificate(config.certificate_file)
+    return await WebRtcAnswerless.open(identity, datagrams, certificate, rng=rng, only_address=only)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +70,20 @@ class NodeParts:
     open_datagrams: Callable[[list[str], int], Awaitable[Datagrams]] = open_udp
     open_storage: Callable[[Path], Awaitable[Storage]] = SqliteStorage.open
     open_keys: Callable[[NodeConfig], Keys] = FileKeys
+    open_answerless: Callable[[IdentityKey, Datagrams, NodeConfig, random.Random], Awaitable[Answerless | None]] = (
+        open_webrtc_answerless
+    )
+    """Listens for those who dial with no answer, on the node's own port; gives None where nobody can."""
+    watch_interfaces: bool = True
+    """Whether this machine's addresses are looked at; a simulated one has no list of them."""
+    map_ports: bool = True
+    """Whether the router of this machine's network may be asked."""
+    ways_out: Callable[[], frozenset[str]] = real_ways_out
+    """Our addresses on the way to far places."""
     new_session: Callable[[WebRtcConfig], Session] | None = None
     """Makes attempts at links; None for WebRTC."""
+    punch_budget: Budget = field(default_factory=Budget)
+    """Ports tried at others' routers, by all of the node's attempts together."""
     rng: random.Random = field(default_factory=random.SystemRandom)
     """Keys come from it: outside of simulations it must be `random.SystemRandom`."""
     wall: Callable[[], float] | None = time.time
@@ -82,21 +117,33 @@ def engine_for(parts: NodeParts, config: NodeConfig, node_key: NodeKey, now: flo
     )
 
 
-def make_session(parts: NodeParts, engine: DhtEngine, settings: NodeConfig, peer: PublicKey) -> Session:
-    """An attempt at a link that asks neighbours how we look from outside, and nobody else."""
+def make_session(
+    parts: NodeParts, engine: DhtEngine, settings: NodeConfig, peer: PublicKey, *, tunnelled: bool = False
+) -> Session:
+    """An attempt at a link that asks neighbours how we look from outside, and nobody else. `tunnelled`: our datagrams
+    go through a gateway, so that what others see of us is the gateway."""
     from node.adapters.webrtc import WebRtcConfig, WebRtcSession
 
     # Only public nodes see us as others do; behind one router, host addresses are enough.
     public = [contact.address for contact in engine.contacts() if not is_exempt(contact.ip)]
-    observed = () if engine.public_address is None else (engine.public_address,)
+    observed = () if tunnelled else engine.public_addresses
     config = WebRtcConfig(
-        stun_servers=tuple(public[:STUN_SERVERS]),
+        stun_servers=() if tunnelled else _of_each_family(public),
         observed=observed,
+        udp_blocked=tunnelled,
+        share_local=settings.tells_local_addresses(peer),
+        budget=parts.punch_budget,
         include_loopback=settings.include_loopback,
         # Whoever names one address to listen on does not want to be reached at others.
         only_addresses=None if settings.listen in ("0.0.0.0", "::") else (settings.listen,),
     )
     return WebRtcSession(config) if parts.new_session is None else parts.new_session(config)
+
+
+def _of_each_family(addresses: list[Address]) -> tuple[Address, ...]:
+    v4 = [address for address in addresses if ":" not in address[0]]
+    v6 = [address for address in addresses if ":" in address[0]]
+    return (*v4[:STUN_SERVERS], *v6[:STUN_SERVERS])
 
 
 async def save_within(seconds: float, save: Callable[[], Awaitable[None]]) -> None:

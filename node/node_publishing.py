@@ -163,9 +163,8 @@ class Publishing:
         if engine.mode is Mode.SERVER:
             capabilities |= Capability.SERVER
             # A server that listens at one address has been told it; else the others have to tell it theirs.
-            address = engine.public_address or self._bound
-            if address is not None:
-                direct = (Contact(engine.own_key, address),)
+            addresses = engine.public_addresses or (() if self._bound is None else (self._bound,))
+            direct = tuple(Contact(engine.own_key, address) for address in addresses)
         homes = tuple(home for home in engine.homes() if not direct or not _private_beside(home, direct[0]))
         said = PeerRecord(
             direct=direct,

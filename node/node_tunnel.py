@@ -18,7 +18,7 @@ from dht.errors import DecodeError
 from dht.identity import PublicKey
 from dht.stun import binding_request
 from node.config_values import GatewayAddress
-from node.driver import Datagrams
+from node.driver import Datagrams, Neighbour
 from node.node_gateway import STREAM
 from node.ports import Link, LinkError, Stream, StreamReset
 from node.protocols.tunnel import Frame, FrameReader, Kind
@@ -96,6 +96,14 @@ class TunnelledDatagrams:
             self.counters["send_dropped"] += 1
         self.counters["tunnelled"] += 1
         self._queue.put_nowait(Frame(Kind.SEND, addr, data, key).to_bytes())
+
+    def share(self, neighbour: Neighbour | None) -> None:
+        """Let `neighbour` have its own datagrams, which come by UDP alone."""
+        self.inner.share(neighbour)
+
+    def send_run(self, data: memoryview, size: int, addr: Address) -> None:
+        """Send a neighbour's datagrams, by UDP."""
+        self.inner.send_run(data, size, addr)
 
     def send_from_elsewhere(self, data: bytes, addr: Address) -> None:
         """Send from a port of its own; through a gateway there is none."""

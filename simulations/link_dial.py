@@ -19,7 +19,8 @@ from node.adapters.udp_transport import TransportSockets
 from node.ports import LinkEnd, LinkError, LinkFault, LinkPath, Opened
 from simulations.hops import Address
 from simulations.link_channel import NetworkChannel
-from simulations.links import CHECK_INTERVAL, CHECK_INTERVAL_MAX, HANDSHAKE_REPEAT, LinkHost
+from simulations.link_words import CHECK_INTERVAL, CHECK_INTERVAL_MAX, HANDSHAKE_REPEAT
+from simulations.links import LinkHost
 
 STEPS: Final = ("ice", "dtls", "dtls", "sctp", "proof")
 """Round trips by phase. ICE: one check, which nominates (RFC 8445 section 8.1.1 asks for one more only where several

@@ -15,7 +15,7 @@ from typing import Any
 
 from dht.errors import DecodeError
 from dht.identity import PublicKey
-from dht.nat_report import NatReport
+from dht.nat_report import NatReport, observed
 from dht.stun import is_stun
 from node.adapters.webrtc import WebRtcConfig
 from node.ports import Extras, LinkEnd, LinkError, LinkFault, LinkPath, Opened, PairTried, StreamMisuse
@@ -29,7 +29,7 @@ from node.protocols.offer import (
     Setup,
     decode_description,
 )
-from node.protocols.punching import Part, Plan, observed, plan
+from node.protocols.punching import Part, Plan, plan
 from simulations.hops import Address
 from simulations.link_channel import NetworkChannel
 from simulations.link_punch import punches
@@ -225,7 +225,7 @@ class NetworkSession:
         started = self._loop.time()
         rng, own = self._host.rng, self._endpoint.address
         answered = await self._stun.ask(self._config.stun_servers, self._host.rng)
-        self._report = observed(own, answered, len(self._config.stun_servers))
+        self._report = observed(own, answered, len(self._config.stun_servers) or self._config.udp_blocked)
         outside = answered or [(ip, own[1]) for ip, _ in self._config.observed if ip != own[0] and ":" not in ip]
         self._outside = dict.fromkeys(address for address in outside if address != own)
         self.phases["gather"] = self._loop.time() - started

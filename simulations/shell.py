@@ -35,6 +35,7 @@ from node.node import Node, NodeParts
 from simulations.cluster import public_address
 from simulations.errors import BadScenario, SimulationError
 from simulations.hops import Address
+from simulations.link_dial import SimulatedAnswerless
 from simulations.links import LinkHost
 from simulations.loop import VirtualLoop, on_host
 from simulations.peers import Journal, Peer
@@ -315,12 +316,19 @@ class FullNodes:
         async def open_storage(_: Path) -> MemoryStorage:
             return MemoryStorage(rows)
 
+        async def open_answerless(identity: IdentityKey, *_: object) -> SimulatedAnswerless:
+            return SimulatedAnswerless(links, opened[-1], identity.public)
+
         node = Node(
             self._config(peer),
             NodeParts(
                 open_datagrams=open_datagrams,
                 open_storage=open_storage,
                 open_keys=lambda _: GivenKeys(world.identity_of(peer), kept, fresh),
+                open_answerless=open_answerless,
+                watch_interfaces=False,
+                map_ports=False,
+                ways_out=lambda: frozenset({peer.address[0]}),
                 new_session=links.new_session,
                 rng=rng,
                 wall=None,

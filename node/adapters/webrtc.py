@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import ipaddress
 import logging
 import random
 import time
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from dht.errors import BadConfig, DecodeError
 from dht.identity import PublicKey
-from dht.nat_report import NatReport
+from dht.nat_report import Filtering, NatReport
 from node.ports import Address, Extras, LinkEnd, LinkError, LinkFault, LinkPath, Opened, PairTried, StreamMisuse
 from node.protocols.offer import (
     MAX_CANDIDATES,
@@ -55,6 +56,10 @@ class WebRtcConfig:
     """DHT nodes that answer STUN. None by default: no third party is ever asked."""
     observed: tuple[Address, ...] = ()
     """Our addresses as DHT nodes saw them; offered as a guess when no STUN server answered."""
+    udp_blocked: bool = False
+    """It is known that no UDP gets out of this network."""
+    share_local: bool = True
+    """Tell the peer this machine's private addresses (RFC 8828 section 5.2: without them mode 2)."""
     include_loopback: bool = False
     """Offer 127.0.0.1 as well: for peers on one machine."""
     only_addresses: tuple[str, ...] | None = None
@@ -185,8 +190,8 @@ class WebRtcSession:
             ufrag=connection.local_username,
             password=connection.local_password,
             fingerprint=certificate.sha256(),
-            candidates=_pack_candidates(connection),
-            extras=(*extras, (Extra.NAT_REPORT, connection.report.to_bytes())),
+            candidates=_pack_candidates(connection, share_local=config.share_local),
+            extras=(*extras, (Extra.NAT_REPORT, self._report().to_bytes())),
         )
 
     async def _connect(self, answer: bytes | None) -> Opened:
@@ -237,7 +242,11 @@ class WebRtcSession:
             theirs = NatReport() if said is None else NatReport.from_bytes(said)
         except DecodeError:
             theirs = NatReport()
-        return plan(self._connection.report, theirs)
+        return plan(self._report(), theirs)
+
+    def _report(self) -> NatReport:
+        assert self._connection is not None
+        return NatReport(filtering=Filtering.BLOCKED) if self.config.udp_blocked else self._connection.report
 
     async def _start_ice(self, ice: RTCIceTransport, remote: SessionDescription) -> None:
         from aiortc import RTCIceCandidate
@@ -317,12 +326,13 @@ def _decode(data: bytes) -> SessionDescription:
     return remote
 
 
-def _pack_candidates(connection: DirectConnection) -> tuple[PackedCandidate, ...]:
+def _pack_candidates(connection: DirectConnection, *, share_local: bool) -> tuple[PackedCandidate, ...]:
     ordered = sorted(connection.local_candidates, key=lambda candidate: -candidate.priority)
     return tuple(
         PackedCandidate(candidate.type, candidate.host, candidate.port)
         for candidate in ordered[:MAX_CANDIDATES]
         if candidate.type in TYPE_PREFERENCE
+        and (share_local or candidate.type != "host" or not ipaddress.ip_address(candidate.host).is_private)
     )
 
 

@@ -21,12 +21,12 @@ from aioice.candidate import candidate_foundation
 from aioice.ice import ICE_COMPLETED, ICE_FAILED, StunProtocol, get_host_addresses
 from aiortc import RTCIceGatherer
 
-from dht.nat_report import NatReport
+from dht.nat_report import NatReport, observed
 from node.adapters.webrtc_punch import Puncher
 from node.adapters.webrtc_udp import BatchedUdpTransport
 from node.ports import Address, PairTried
 from node.protocols.offer import derived_priority
-from node.protocols.punching import Budget, Part, Plan, observed
+from node.protocols.punching import Budget, Part, Plan
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ many, and each needs the square root of what one of them would need alone.
 from __future__ import annotations
 
 import enum
-import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -75,33 +74,6 @@ class Plan:
     """No direct path can be expected, unless both are behind one router."""
     why: str = ""
     """In one clause, for people; of what is not ordinary."""
-
-
-def observed(own: tuple[str, int], seen: Sequence[tuple[str, int]], asked: int) -> NatReport:
-    """What the answers of `asked` STUN servers to one socket at `own` say of the router: `seen` in the order of asking.
-
-    RFC 5780 section 4.3 with several servers in place of a server with several addresses.
-    """
-    if not seen:
-        return NatReport(filtering=Filtering.BLOCKED) if asked else NatReport()
-    if all(address == own for address in seen):
-        return NatReport(Mapping.NONE, allocation=Allocation.PRESERVING)
-    keeps = all(port == own[1] for _, port in seen)
-    if len(set(seen)) == 1:
-        if len(seen) == 1 and not keeps:
-            return NatReport()  # One server tells nothing of what another would see.
-        return NatReport(Mapping.ENDPOINT_INDEPENDENT, allocation=Allocation.PRESERVING if keeps else Allocation.RANDOM)
-    steps = [later - earlier for (_, earlier), (_, later) in itertools.pairwise(seen) if later != earlier]
-    small = [step for step in steps if abs(step) <= _LARGEST_STEP]
-    in_order = len(small) == len(steps) > 0 and (all(s > 0 for s in steps) or all(s < 0 for s in steps))
-    if in_order:
-        least = min(steps, key=abs)
-        return NatReport(Mapping.ADDRESS_AND_PORT_DEPENDENT, allocation=Allocation.SEQUENTIAL, delta=least)
-    return NatReport(Mapping.ADDRESS_AND_PORT_DEPENDENT, allocation=Allocation.RANDOM)
-
-
-_LARGEST_STEP: Final = 16
-"""Steps of a counter between three questions at once; two random ports are as near in one of 2,000 cases."""
 
 
 def plan(own: NatReport, remote: NatReport) -> Plan:

@@ -5,7 +5,8 @@ import pytest
 from dht.config import DhtConfig
 from dht.contact import Address
 from dht.events import Mode
-from dht.reachability import LOST_ROUNDS, VOTE_LIFETIME, VOTES_KEPT, NatKind, Reachability
+from dht.nat_report import Allocation, Mapping, NatReport
+from dht.reachability import LOST_ROUNDS, VOTE_LIFETIME, VOTES_KEPT, Reachability
 
 US = ("20.9.9.9", 4000)
 OTHER = ("20.8.8.8", 4000)
@@ -93,21 +94,40 @@ class TestAddress:
         assert outlook.public_address(10.0) == ("127.0.0.1", 4000)
 
 
-class TestNatKind:
+class TestNatReport:
     def test_unknown_before_there_are_enough_votes(self) -> None:
-        assert votes(US, US).nat_kind(10.0) is NatKind.UNKNOWN
+        assert votes(US, US).nat_report(10.0) == NatReport()
 
     def test_all_see_one_endpoint(self) -> None:
-        assert votes(US, US, US).nat_kind(10.0) is NatKind.CONSISTENT
+        reachability = votes(US, US, US)
+        assert reachability.nat_report(10.0).mapping is Mapping.ENDPOINT_INDEPENDENT
+        assert reachability.nat_report(10.0).allocation is Allocation.RANDOM
+        reachability.own = (("192.168.1.2", US[1]),)
+        assert reachability.nat_report(10.0).allocation is Allocation.PRESERVING
+        reachability.own = (US,)
+        assert reachability.nat_report(10.0).mapping is Mapping.NONE
 
     def test_one_host_with_many_ports(self) -> None:
-        assert votes(US, US, (US[0], 4001)).nat_kind(10.0) is NatKind.PORT_VARIES
+        report = votes(US, (US[0], 4001), (US[0], 61000)).nat_report(10.0)
+        assert (report.mapping, report.allocation) == (Mapping.ADDRESS_AND_PORT_DEPENDENT, Allocation.RANDOM)
+        report = votes((US[0], 4001), (US[0], 4003), (US[0], 4005)).nat_report(10.0)
+        assert (report.allocation, report.delta) == (Allocation.SEQUENTIAL, 2)
 
-    def test_many_hosts(self) -> None:
-        assert votes(US, US, OTHER).nat_kind(10.0) is NatKind.ADDRESS_VARIES
+    def test_unknown_again_when_the_votes_ran_out_or_the_network_is_another(self) -> None:
+        assert votes(US, US, US).nat_report(10.0 + VOTE_LIFETIME) == NatReport()
+        reachability = votes(US, US, US)
+        reachability.forget()
+        assert reachability.nat_report(10.0) == NatReport()
+        assert reachability.votes(10.0) == ()
 
-    def test_unknown_again_when_the_votes_ran_out(self) -> None:
-        assert votes(US, US, US).nat_kind(10.0 + VOTE_LIFETIME) is NatKind.UNKNOWN
+    def test_each_family_has_its_own_election(self) -> None:
+        reachability = votes(US, US, US)
+        ours = ("2a00:1::1", 4000)
+        for number in range(3):
+            reachability.vote((f"2a00:{number + 2}::1", 1), ours, 10.0)
+        assert reachability.public_addresses(10.0) == (US, ours)
+        assert reachability.public_address(10.0) == US
+        assert len(reachability.votes(10.0)) == 6
 
 
 class TestMode:

@@ -113,6 +113,10 @@ class MemorySession:
         """Nothing to give up."""
 
 
+async def nobody_dials(*_: object) -> None:
+    """All links are made by offer and answer, where a test can lay hands on them."""
+
+
 class NodeNetwork:
     """Makes nodes that all know the first, and stops them."""
 
@@ -121,7 +125,12 @@ class NodeNetwork:
         self._stack = stack
         self.sessions = MemorySessions()
         self.nodes: list[Node] = []
-        self.parts: dict[str, Any] = {"new_session": self.sessions}
+        self.parts: dict[str, Any] = {
+            "new_session": self.sessions,
+            "open_answerless": nobody_dials,
+            "watch_interfaces": False,
+            "map_ports": False,
+        }
 
     def config(self, name: str, **settings: Any) -> NodeConfig:
         """The settings of the node `name`, which knows the first node there is."""

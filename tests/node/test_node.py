@@ -40,7 +40,7 @@ async def test_two_peers_that_know_a_key_meet_over_webrtc_and_a_file_crosses(net
     (tmp_path / "a file.bin").write_bytes(content)
     sent = await one.send_file(two.identity, tmp_path / "a file.bin")
     assert sent.ok and sent.sha256 == hashlib.sha256(content).hexdigest()
-    assert {"lookup", "signaling", "gather", "ice", "dtls", "sctp", "first_byte", "total"} <= sent.phases.keys()
+    assert {"lookup", "ice", "dtls", "sctp", "proof", "first_byte", "total"} <= sent.phases.keys()
     await asyncio.wait_for(receiving, 10)
     assert taken[-1].event == "received" and taken[-1].path.read_bytes() == content
     ping = await two.ping_link(one.identity)
