@@ -218,7 +218,7 @@ async def test_a_link_whose_path_died_goes_on_over_another(net, monkeypatch):
     net.sessions.pairs[0].break_path()
     await until(lambda: "PathLost" in kinds(one), "the end of the path")
     second = await one.connect(two.identity)
-    assert second.connected and not second.reused and second.link is first.link
+    assert second.connected and second.link is first.link
     assert await first.link.ping() < 5
     assert kinds(one).count("PathChanged") == 1 and "LinkEnded" not in kinds(one)
 
