@@ -49,7 +49,8 @@ class ProvenChannel:
         """Deliver what came so far, and everything from now on."""
         held, self._held = self._held, []
         inner = self._inner
-        inner.on_message, inner.on_room, inner.on_closed = self.on_message, self.on_room, self.on_closed
+        # Looked up at each call: whoever takes the channel may hand it on.
+        inner.on_message, inner.on_room, inner.on_closed = self._deliver, self._on_room, self._on_end
         for message in held:
             self.on_message(message)
         if self._ended is not None:
@@ -64,6 +65,15 @@ class ProvenChannel:
     def idle(self) -> bool:
         """Whether everything handed over was taken by the other side."""
         return self._inner.idle
+
+    def _deliver(self, message: bytes) -> None:
+        self.on_message(message)
+
+    def _on_room(self) -> None:
+        self.on_room()
+
+    def _on_end(self, end: LinkEnd) -> None:
+        self.on_closed(end)
 
     def hold(self, message: bytes) -> None:
         """Keep a message until `start`."""
