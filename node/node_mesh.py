@@ -42,7 +42,13 @@ LOAD_STEP: Final = 64
 """Change of load after which it is announced before its time. UNSOURCED: a quarter"""
 
 REANNOUNCE: Final = 60.0
-"""Seconds between such announcements, and between tries of one that failed. UNSOURCED"""
+"""Seconds between such announcements, and between searches for one relay that another one names. UNSOURCED"""
+
+HOLDERS: Final = 10
+"""Nodes that hold an announcement when it counts as made: half of the 20 nearest. UNSOURCED"""
+
+FIRST_PAUSE: Final = 5.0
+"""Half of the seconds until one that fewer hold is made again, doubling up to the usual pause. UNSOURCED"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,17 +176,19 @@ class Mesh:
 
     async def run(self) -> None:
         """Announce ourselves while we are willing; keep relays ready while our router calls for it."""
-        due, said = 0.0, 0
+        due, said, pause = 0.0, 0, FIRST_PAUSE
         while True:
             if self._willing() and (contact := self._contact()) is not None:
                 load, now = self.relay.load, self._clock()
                 early = abs(load - said) >= LOAD_STEP and now >= due - ANNOUNCE_EVERY + REANNOUNCE
                 if now >= due or early:
                     self._on_announced(await self.search.announce(contact, load, self.relay.limits.circuits))
-                    said, due = load, now + (ANNOUNCE_EVERY if self._announced else REANNOUNCE)
+                    # Few hold it before we have found our place, or while the network is young.
+                    pause = ANNOUNCE_EVERY if self._announced >= HOLDERS else min(2 * pause, ANNOUNCE_EVERY)
+                    said, due = load, now + pause
             else:
                 self._on_announced(0)
-                due = 0.0
+                due, pause = 0.0, FIRST_PAUSE
             if self._needed():
                 self._look_if_due()
                 await self.reservations.keep(self._families())
@@ -256,7 +264,7 @@ class Mesh:
         return None if known is None else known.contact
 
     def _look_if_due(self) -> None:
-        if self.search.due() or (self.search.due(REANNOUNCE) and not self.book.fresh()):
+        if self.search.due() or (self.search.due(self.search.retry) and not self.book.fresh()):
             self.search.soon()
 
 

@@ -49,6 +49,9 @@ FAILED_FOR: Final = 60.0
 ANNOUNCE_EVERY: Final = 600.0
 """Seconds between announcements, which live for twice that and a bit: who stops is forgotten soon."""
 
+FIRST_RETRY, LONGEST_RETRY = 2.5, 60.0
+"""Half of the seconds until a search that found nothing is made again, doubling; and the most. UNSOURCED"""
+
 UNKNOWN_RTT: Final = 0.15
 """Seconds assumed of a relay that was not measured: a third of the way round the world. UNSOURCED"""
 
@@ -208,6 +211,7 @@ class RelaySearch:
         self._rng = rng
         self._searching: asyncio.Task[None] | None = None
         self._searched: float | None = None
+        self._empty = 0
         self.searches = 0
 
     def soon(self) -> asyncio.Task[None]:
@@ -217,6 +221,11 @@ class RelaySearch:
             # A search that fails leaves the book as it was: the next one is as good as any.
             self._searching.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._searching
+
+    @property
+    def retry(self) -> float:
+        """Seconds after which a search that found nothing is made again: few at first, while this node joins."""
+        return float(min(FIRST_RETRY * 2**self._empty, LONGEST_RETRY))
 
     def due(self, wait: float = FRESH) -> bool:
         """Whether the last search is longer ago than `wait` seconds."""
@@ -254,6 +263,7 @@ class RelaySearch:
             if found >= ENOUGH:
                 break
         self._searched = self._driver.clock()
+        self._empty = 0 if found else self._empty + 1
         await self._measure()
 
     async def _read(self, topic: str) -> int:
