@@ -117,6 +117,7 @@ def test_who_stops_in_good_order_says_farewell():
     async def script(world, shells, nodes):
         one, other = nodes[:2]
         assert (await one.node.connect(other.key)).connected
+        await world.run(seconds=1)  # The other end has the link half a round trip later.
         before = world.elapsed
         await other.stop()
         assert world.elapsed - before < 2
