@@ -117,7 +117,9 @@ class Mesh:
         self._contact = contact
         self._needed = needed
         self._families = families
-        self.book = RelayBook(identity.public, clock, lambda relay: direct_link(links, relay) is not None)
+        self.book = RelayBook(
+            identity.public, clock, lambda relay: direct_link(links, relay) is not None, links.suspended
+        )
         self.search = RelaySearch(identity, driver, self.book, rng)
         self.relay = RelayService(identity.public, links, clock, willing, self._known, reach, limits)
         self.reservations = Reservations(self.book, links, reach, clock, rng)

@@ -91,10 +91,15 @@ class RelayBook:
     """The relays a node knows."""
 
     def __init__(
-        self, own: PublicKey, clock: Callable[[], float], linked: Callable[[PublicKey], bool] = lambda _: False
+        self,
+        own: PublicKey,
+        clock: Callable[[], float],
+        linked: Callable[[PublicKey], bool] = lambda _: False,
+        silent: Callable[[PublicKey], bool] = lambda _: False,
     ) -> None:
-        """`linked`: whether a direct link with a relay stands."""
+        """`linked`: whether a direct link with a relay stands. `silent`: whether there is one whose path has died."""
         self._own = own
+        self._silent = silent
         self._linked = linked
         self._clock = clock
         self._known: dict[PublicKey, KnownRelay] = {}
@@ -150,9 +155,9 @@ class RelayBook:
             known.failures, known.failed_until = 0, 0.0
 
     def failing(self, relay: PublicKey) -> bool:
-        """Whether it failed lately."""
+        """Whether it failed lately, or does so now."""
         known = self._known.get(relay)
-        return known is not None and known.failed_until > self._clock()
+        return self._silent(relay) or (known is not None and known.failed_until > self._clock())
 
     def reaches(self, relay: RelayContact, families: frozenset[int]) -> bool:
         """Whether we get to a relay: over one of our families of addresses, or because a link with it stands, over TCP
@@ -167,7 +172,8 @@ class RelayBook:
         """Those that count, cheapest first; what was not announced again is forgotten."""
         now = self._clock()
         self._known = {key: one for key, one in self._known.items() if now - one.found < 2 * FRESH}
-        return sorted((one for one in self._known.values() if one.failed_until <= now), key=KnownRelay.cost)
+        usable = [one for key, one in self._known.items() if one.failed_until <= now and not self._silent(key)]
+        return sorted(usable, key=KnownRelay.cost)
 
     def choose(
         self,

@@ -66,6 +66,17 @@ def test_what_failed_is_passed_over_for_a_while_and_longer_each_time():
     assert known.choose(1) == []
 
 
+def test_one_whose_link_has_gone_silent_is_not_proposed():
+    silent = {KEYS[0]}
+    known = RelayBook(OWN, Clock(), silent=silent.__contains__)
+    for number in range(2):
+        known.learn(contact(number))
+    assert [one.contact.identity for one in known.choose(3)] == [KEYS[1]]
+    assert known.failing(KEYS[0])
+    silent.clear()
+    assert len(known.choose(3)) == 2
+
+
 def test_a_flood_of_names_does_not_push_out_what_works():
     known = book()
     known.learn(contact(0))
