@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from dht.errors import RookeryError
@@ -29,6 +29,13 @@ QUICK = ("none", "port-restricted", "symmetric", "udp-blocked")
 
 DELAY = 25.0
 """Milliseconds one way: a round trip of 50 ms, about what hosts of one continent have. UNSOURCED"""
+
+
+LABS = 3
+"""Laboratories side by side: most of a pair's time is waiting. UNSOURCED"""
+
+SETTLE = 6.0
+"""Seconds for nodes to find relays before they are called: they look every 5 s whether they need any."""
 
 
 def main() -> int:
@@ -57,6 +64,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pairs", default="", help="A:B,... ; A:one-box and A:apart for two hosts behind one box")
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}, in places of their own")
     parser.add_argument("--timeout", type=float, default=CONNECT, help="seconds for a pair (%(default)s)")
+    parser.add_argument("--labs", type=int, default=LABS, help="laboratories that share the work (%(default)s)")
     parser.add_argument("--delay", type=float, default=DELAY, help="milliseconds one way (%(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="times each pair is played (%(default)s)")
     parser.add_argument("--out", type=Path, help="write the page there")
@@ -98,33 +106,47 @@ async def _matrix(options: argparse.Namespace) -> int:
     pairs = _pairs(options)
     began = time.monotonic()
     console = Console(stderr=True)
+    delay = options.delay / 1000
+    if delay and (problem := wire.missing()):
+        console.print(problem, markup=False)
+        delay = 0.0
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar, ExitStack() as stack:
         task = bar.add_task("", total=len(pairs) * options.rounds)
 
         def say(text: str) -> None:
             bar.update(task, description=text)
 
-        delay = options.delay / 1000
-        if delay and (problem := wire.missing()):
-            console.print(problem, markup=False)
-            delay = 0.0
-        with Matrix(pairs, timeout=options.timeout, delay=delay, folder=options.keep, say=say) as matrix:
-            await matrix.build()
-            for name, why in sorted(matrix.late.items()):
+        def done(result: Result) -> None:
+            bar.advance(task)
+            if not console.is_terminal:
+                print(_line(result), file=sys.stderr, flush=True)
+
+        labs = []
+        for number, part in enumerate(_parts(pairs, options.labs)):
+            folder = None if options.keep is None else options.keep / str(number)
+            made = Matrix(part, timeout=options.timeout, delay=delay, settle=SETTLE, folder=folder, say=say)
+            labs.append(stack.enter_context(made))
+
+        async def play(lab: Matrix) -> None:
+            await lab.build()
+            for name, why in sorted(lab.late.items()):
                 console.print(f"{name}: {why}", markup=False, highlight=False)
+            await lab.play(done, rounds=options.rounds)
 
-            def done(result: Result) -> None:
-                bar.advance(task)
-                if not console.is_terminal:
-                    print(_line(result), file=sys.stderr, flush=True)
-
-            results = await matrix.play(done, rounds=options.rounds)
-            took = time.monotonic() - began
-            if options.out is not None:
-                options.out.write_text(page(matrix.results, matrix.late, took, matrix.delay))
-            if options.keep is not None:
-                await _stand(matrix)
+        await asyncio.gather(*(play(lab) for lab in labs))
+        took = time.monotonic() - began
+        order = {pair: number for number, pair in enumerate(pairs)}
+        results = sorted((result for lab in labs for result in lab.results), key=lambda result: order[result.pair])
+        late = {name: why for lab in labs for name, why in lab.late.items()}
+        if options.out is not None:
+            options.out.write_text(page(results, late, took, delay))
+        if options.keep is not None:
+            for lab in labs:
+                _tell(lab)
+            print(f"PATH={search_path()}; everything stands until Ctrl-C", flush=True)
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
     documents = [result.document() for result in results]
     if options.json:
         print(json.dumps(documents, indent=1))
@@ -138,16 +160,22 @@ def _line(result: Result) -> str:
     return f"{'ok  ' if result.holds else 'FAIL'} {result.pair.text:45} {result.outcome:8} {result.seconds:6.2f} {said}"
 
 
-async def _stand(matrix: Matrix) -> None:
-    spaces = matrix.nodes.lab.spaces
-    for name, host in sorted(matrix.nodes.lab.hosts.items()):
+def _parts(pairs: Sequence[Pair], count: int) -> list[list[Pair]]:
+    """Shares of the pairs: those of one dialler stay together, for they share its node."""
+    parts: dict[int, list[Pair]] = {}
+    heads = list(dict.fromkeys((pair.dialler, pair.together) for pair in pairs))
+    for pair in pairs:
+        parts.setdefault(heads.index((pair.dialler, pair.together)) % count, []).append(pair)
+    return list(parts.values())
+
+
+def _tell(lab: Matrix) -> None:
+    spaces = lab.nodes.lab.spaces
+    for name, host in sorted(lab.nodes.lab.hosts.items()):
         print(f"nsenter --net={spaces.path(host.space)} --  # {name} {host.v4} {host.v6}")
-    for name, place in sorted(matrix.nodes.lab.places.items()):
+    for name, place in sorted(lab.nodes.lab.places.items()):
         for box in place.boxes:
             print(f"nsenter --net={spaces.path(box.space)} --  # box {name} {box.behaviour.kind.name}")
-    print(f"PATH={search_path()}; the laboratory stands until Ctrl-C", flush=True)
-    with suppress(asyncio.CancelledError):
-        await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

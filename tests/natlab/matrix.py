@@ -30,6 +30,9 @@ JOINED: Final = 20.0
 SETTLED: Final = 1.0
 """Seconds after that until the first pair: what was heard of the boxes is then in the nodes' own view. UNSOURCED"""
 
+RELAYS: Final = 15.0
+"""Seconds the open network gets to announce its relays. UNSOURCED: some five are usual"""
+
 ROUND_TRIPS: Final = 20
 """Further ones that this takes. UNSOURCED"""
 
@@ -121,10 +124,12 @@ class Matrix:
         open_nodes: int = OPEN_NODES,
         timeout: float = CONNECT,
         delay: float = 0.0,
+        settle: float = 0.0,
         folder: Path | None = None,
         say: Callable[[str], object] = lambda text: None,
     ) -> None:
-        """`delay`: seconds one way through the open network. `folder` keeps the nodes' files; `say` is told what goes
+        """`delay`: seconds one way through the open network. `settle`: further seconds until the first pair, in which
+        nodes look for relays. `folder` keeps the nodes' files; `say` is told what goes
         on."""
         self.pairs = list(pairs)
         self.results: list[Result] = []
@@ -132,6 +137,7 @@ class Matrix:
         self._say = say
         self._timeout = timeout
         self.delay = delay
+        self.settle = settle
         self._open_nodes = open_nodes
         self._ends: dict[Pair, tuple[Daemon, Daemon]] = {}
         self.late: dict[str, str] = {}
@@ -151,7 +157,12 @@ class Matrix:
             lines.mkdir()
             nodes.lab.lines(lines, delay=self.delay)
         self._say("the open network")
-        await nodes.joined(nodes.open_network(self._open_nodes), published=False)
+        opened = nodes.open_network(self._open_nodes)
+        await nodes.joined(opened, published=False)
+        if self.settle:
+            # A network that stands has relays which are known; who looks for them too soon looks again much later.
+            with contextlib.suppress(LabError):
+                await asyncio.gather(*(daemon.logged("relay-announced", RELAYS) for daemon in opened))
         self._say("nodes behind boxes")
         for pair in self.pairs:
             if not pair.together:
@@ -159,7 +170,7 @@ class Matrix:
         hidden = [daemon for name, daemon in nodes.daemons.items() if not name.startswith("open-")]
         self._say(f"{len(hidden)} nodes join")
         await asyncio.gather(*(self._join(daemon) for daemon in hidden))
-        await asyncio.sleep(SETTLED + ROUND_TRIPS * 2 * self.delay)
+        await asyncio.sleep(SETTLED + self.settle + ROUND_TRIPS * 2 * self.delay)
 
     async def play(self, done: Callable[[Result], object] = lambda result: None, *, rounds: int = 1) -> list[Result]:
         """Play every pair so many times, one round after the other; `done` is told each result."""
@@ -181,7 +192,7 @@ class Matrix:
         ends = self._together(pair)
         try:
             await asyncio.gather(*(self._join(daemon) for daemon in ends))
-            await asyncio.sleep(SETTLED + ROUND_TRIPS * 2 * self.delay)
+            await asyncio.sleep(SETTLED + self.settle + ROUND_TRIPS * 2 * self.delay)
             return await self._one(pair, *ends)
         finally:
             for daemon in ends:
@@ -189,6 +200,8 @@ class Matrix:
 
     async def _one(self, pair: Pair, dialler: Daemon, listener: Daemon) -> Result:
         ours, theirs = await dialler.peer(), await listener.peer()
+        # One of them may use the other as its relay.
+        await asyncio.gather(dialler.disconnect(theirs), listener.disconnect(ours))
         started = time.monotonic()
         said = await dialler.connect(theirs, self._timeout)
         result = result_of(pair, said, time.monotonic() - started)
