@@ -74,10 +74,11 @@ def answer_terms(
     if common:
         # One of ours last: theirs may all be dead, and we would not know.
         ways = [(one,) for one in (*common[: MAX_RELAYS - bool(added)], *added)]
-    elif theirs and mine:
+    elif theirs and mine and families:
         middles = [_proposed(one) for one in book.all() if one.contact.identity not in (own, peer)]
         ways = _long_ways(theirs, mine, middles) or [(one,) for one in added]
     else:
+        # Whom no family gets out for is linked with its relays already, and others reach those.
         ways = [(one,) for one in added]
     return _terms(rng, _within(ways), decided=True)
 

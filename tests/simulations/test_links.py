@@ -215,6 +215,9 @@ def test_what_is_no_offer_is_refused_with_a_reason():
 def test_nodes_behind_symmetric_routers_meet_at_a_relay():
     async def script(world, shells, nodes):
         one, other = nodes[:2]
+        shells.add(3, "server")
+        await world.settle()
+        await world.run(seconds=60)
         met = await one.node.connect(other.key)
         assert (met.connected, met.path) == (True, "relay"), met
         assert 0 < await met.link.ping() < 1
