@@ -19,13 +19,14 @@ async def punches(
     outside = [(c.host, c.port) for c in remote.candidates if c.kind == "srflx" or not is_exempt(c.host)]
     if plan.part is Part.NOTHING or not outside:
         return
+    ip, loop = outside[0][0], asyncio.get_running_loop()
     await asyncio.sleep(HEAD_START)
     if plan.part is Part.OPEN:
         for _ in range(plan.sockets):
-            yield outside[0]
+            if take(ip, loop.time()):
+                yield outside[0]
             await asyncio.sleep(1 / OPEN_RATE)
         return
-    ip, loop = outside[0][0], asyncio.get_running_loop()
     ports = ports_to_try([port for host, port in outside if host == ip], plan.step, rng)
     for _ in range(MOST):
         if take(ip, loop.time()):

@@ -46,7 +46,7 @@ others in its house, may have used since. UNSOURCED"""
 
 MOST_TO_ONE_ADDRESS: Final = 2 * MOST
 """Tries towards one IP address in a minute or two, whoever asks for them: what a peer that names a victim as its own
-router can make this node send there (400 kB, from one socket, as answers to nothing). Bounds scans by proxy."""
+router can make this node send there (400 kB, by either part). Bounds scans and floods by proxy."""
 
 GENERATION: Final = 60.0
 """Seconds after which tries are half forgotten."""
