@@ -56,12 +56,17 @@ class Reachability:
             del self._voters[forgotten]
 
     def public_addresses(self, now: float) -> tuple[Address, ...]:
-        """The endpoints that enough voters agree on: one of IPv4 at most, then one of IPv6."""
+        """The endpoints that enough voters agree on, or our own where nobody has voted; one a family, IPv4 first."""
         votes = [address for address, _ in self._fresh(now)]
-        elected = (
-            self._elect(Counter(address for address in votes if (":" in address[0]) == ipv6)) for ipv6 in (False, True)
-        )
-        return tuple(address for address in elected if address is not None)
+        found: list[Address] = []
+        for ipv6 in (False, True):
+            counts = Counter(address for address in votes if (":" in address[0]) == ipv6)
+            # Nobody has seen us over this family: then a public address of this machine's own is the best guess.
+            own = (a for a in self.own if (":" in a[0]) == ipv6 and not is_exempt(a[0]))
+            address = self._elect(counts) if counts else next(own, None)
+            if address is not None:
+                found.append(address)
+        return tuple(found)
 
     def public_address(self, now: float) -> Address | None:
         """The first of them, or None."""

@@ -65,6 +65,8 @@ class Meeting:
         self._find = find
         self._answerless = answerless
         self._dialling: dict[PublicKey, asyncio.Task[ConnectOutcome]] = {}
+        self._unrelayed: set[asyncio.Task[ConnectOutcome]] = set()
+        """Those of them that look for a direct path alone."""
         self._answering: dict[PublicKey, asyncio.Task[Link]] = {}
         self._taking: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -95,9 +97,15 @@ class Meeting:
         A link there is already goes on over the new path.
         """
         dialling = self._dialling.get(peer)
+        if dialling is not None and relayed and dialling in self._unrelayed:
+            # Who has no path cannot wait for the end of an attempt at a better one.
+            dialling.cancel()
+            dialling = None
         if dialling is None:
             dialling = asyncio.get_running_loop().create_task(self._dial(peer, relayed=relayed))
             self._dialling[peer] = dialling
+            if not relayed:
+                self._unrelayed.add(dialling)
             dialling.add_done_callback(lambda task: self._on_dialled(peer, task))
         return dialling
 
@@ -169,6 +177,7 @@ class Meeting:
         return (await self._find(peer)).ways
 
     def _on_dialled(self, peer: PublicKey, task: asyncio.Task[ConnectOutcome]) -> None:
+        self._unrelayed.discard(task)
         if self._dialling.get(peer) is task:
             del self._dialling[peer]
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -103,6 +103,13 @@ class Outside:
         self.meeting.attempts.families = self.families
         self.paths = Paths(links, self.meeting, driver, events)
         self._lookups = lookups
+        self._tell_own()
+
+    def _tell_own(self) -> None:
+        port = self._datagrams.port
+        bound = [address for address in self._datagrams.addresses if address[0] not in ("0.0.0.0", "::")]
+        own = tuple(bound) or tuple((ip, port) for ip in sorted(self._parts.ways_out(), key=lambda ip: ":" in ip))
+        self._driver.command(lambda engine, now: engine.set_own_addresses(own))
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Listen over TCP where that is asked for. Raises `LocalError`."""
@@ -210,10 +217,12 @@ class Outside:
     async def _watch(self) -> None:
         from node.adapters.interfaces import Interfaces
 
-        watching = Interfaces(
-            lambda old, new: self.paths.network_changed(new), clock=self._driver.clock, now=self._driver.now
-        )
+        watching = Interfaces(self._on_interfaces, clock=self._driver.clock, now=self._driver.now)
         await watching.run()
+
+    def _on_interfaces(self, old: frozenset[str], new: frozenset[str]) -> None:
+        self._tell_own()
+        self.paths.network_changed(new)
 
     async def _map(self, *, ipv6: bool) -> None:
         from node.adapters.port_mapping import PortMapper
