@@ -10,8 +10,6 @@ from tests.natlab.nodes import TAKES_FILES, Nodes
 
 pytestmark = [pytest.mark.usefixtures("machine"), pytest.mark.slow]
 
-LOST = pytest.mark.xfail(strict=False, reason="a node does not redial yet when the path of a link is lost")
-
 SIZE = 6_000_000
 RATE = 2_000_000
 """Bytes a second to each address: a transfer of some seconds, so that much can happen in it."""
@@ -62,7 +60,6 @@ async def test_the_bootstrap_nodes_and_half_of_all_others_die(nodes, file):
     await arrives(one, other, file, die)
 
 
-@LOST
 @pytest.mark.parametrize("who", ["one", "other"])
 async def test_the_sender_or_the_receiver_moves_to_another_network(nodes, file, who):
     one, other = await pair(nodes)
@@ -74,7 +71,6 @@ async def test_the_sender_or_the_receiver_moves_to_another_network(nodes, file, 
     await arrives(one, other, file, move)
 
 
-@LOST
 async def test_a_router_forgets_its_mappings(nodes, file):
     one, other = await pair(nodes, "symmetric", "endpoint-independent")
 
@@ -84,7 +80,6 @@ async def test_a_router_forgets_its_mappings(nodes, file):
     await arrives(one, other, file, forget)
 
 
-@LOST
 async def test_udp_is_blocked_from_one_moment_to_the_next(nodes, file):
     one, other = await pair(nodes)
 
