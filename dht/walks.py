@@ -18,6 +18,9 @@ MAX_PAGES = 8
 SPARE = 2
 """Requests in flight beyond what a quorum lacks: covers a lost datagram or two. UNSOURCED."""
 
+_AGAIN = -1
+"""Tag of a first page that is asked for a second time, now that the answer may be longer than the question."""
+
 
 class FindNodeWalk(Walk):
     """Finds the k nodes nearest to a target."""
@@ -102,9 +105,14 @@ class GetWalk(Walk):
         for raw in dict.fromkeys(message.records):  # one that repeats itself is still one copy
             taken += self._take(pending.contact, raw, now)
         page = pending.tag if isinstance(pending.tag, int) else 0
-        self._pages -= page > 0
+        self._pages -= page != 0
         if page == 0:
             self.take_nodes(pending.contact, message.nodes4, message.nodes6, now, had_value=taken > 0)
+            if message.total and not message.records:
+                # It has some and did not take us for who we are: our address is another. Its reply has the new token.
+                self._pages += 1
+                self.context.request(pending.contact, self, Get, (self.target, False, 0), now, tag=_AGAIN, resend=True)
+        page = max(page, 0)
         # The page index is the number of records had from this node; a node that sends none gets no more questions.
         had = page + len(message.records)
         if self._topic and message.records and had < message.total and page // len(message.records) < MAX_PAGES:
@@ -117,7 +125,7 @@ class GetWalk(Walk):
 
     def on_failure(self, pending: Pending, now: float) -> None:
         """Go on without it, and without the pages it had."""
-        self._pages -= isinstance(pending.tag, int) and pending.tag > 0
+        self._pages -= isinstance(pending.tag, int) and pending.tag != 0
         super().on_failure(pending, now)
 
     def _take(self, contact: Contact, raw: bytes, now: float) -> int:

@@ -38,6 +38,9 @@ RELAY_HEAD_START: Final = 1.0
 """Seconds ICE gets before a relay is asked: restricted pairs open in 0.05-0.25 s in a lab, and a round trip round the
 world has three of its checks. UNSOURCED beyond that."""
 
+RELAYS_WAIT: Final = 0.7
+"""Seconds a first offer or answer waits until relays are known: they are named in it. UNSOURCED: two look-ups."""
+
 RELAY_TIMEOUT: Final = 12.0
 """Seconds a circuit may take: a link to the relay, and the peer's. UNSOURCED"""
 
@@ -101,13 +104,11 @@ class Attempts:
         takes the place of ours. Raises `AttemptFailed`.
         """
         session, race = self._new_session(peer), Race()
-        mesh = self.mesh if relayed else None
-        terms = None if mesh is None else mesh.propose(peer)
         try:
             async with asyncio.TaskGroup() as both:
                 finding = both.create_task(trace.timed(self._found(peer), "lookup"))
-                offering = both.create_task(self._offer(session, trace, terms))
-            found, offer = finding.result(), offering.result()
+                offering = both.create_task(self._offer(peer, session, trace, self.mesh if relayed else None))
+            found, (offer, terms) = finding.result(), offering.result()
             address = self._dialable(found)
             if self._answerless is not None and address is not None:
                 dialled = self._answerless.dial(peer, address, found.fingerprint, timeout=DIAL_TIMEOUT)
@@ -218,7 +219,10 @@ class Attempts:
         await self._prepare(trace)
         session = self._new_session(offer.peer)
         try:
-            terms = None if self.mesh is None else self.mesh.accept(offer.peer, _extras_of(offer.payload))
+            terms = None
+            if self.mesh is not None:
+                await self.mesh.ready(RELAYS_WAIT)
+                terms = self.mesh.accept(offer.peer, _extras_of(offer.payload))
             try:
                 answer = await session.answer(offer.payload, () if terms is None else terms.extras)
             except LinkError:
@@ -242,10 +246,16 @@ class Attempts:
             raise AttemptFailed(found.reason, found.detail)
         return found
 
-    async def _offer(self, session: Session, trace: Trace, terms: Terms | None) -> bytes:
+    async def _offer(
+        self, peer: PublicKey, session: Session, trace: Trace, mesh: Relays | None
+    ) -> tuple[bytes, Terms | None]:
         await self._prepare(trace)
+        terms = None
+        if mesh is not None:
+            await trace.timed(mesh.ready(RELAYS_WAIT), "relays")
+            terms = mesh.propose(peer)
         try:
-            return await trace.timed(session.offer(() if terms is None else terms.extras), "gather")
+            return await trace.timed(session.offer(() if terms is None else terms.extras), "gather"), terms
         except LinkError as error:
             raise AttemptFailed(Reason.LINK_FAILED, str(error.end)) from None
 

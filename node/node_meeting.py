@@ -67,6 +67,7 @@ class Meeting:
         self._dialling: dict[PublicKey, asyncio.Task[ConnectOutcome]] = {}
         self._unrelayed: set[asyncio.Task[ConnectOutcome]] = set()
         """Those of them that look for a direct path alone."""
+        self._traces: dict[asyncio.Task[ConnectOutcome], Trace] = {}
         self._answering: dict[PublicKey, asyncio.Task[Link]] = {}
         self._taking: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -89,7 +90,9 @@ class Meeting:
             return ConnectOutcome(False, Reason.STOPPING, "the node is stopping")
         if done:
             return dialling.result()
-        return ConnectOutcome(False, Reason.TIMEOUT, f"no link after {timeout:g} s")
+        trace = self._traces[dialling]
+        detail = f"no link after {timeout:g} s"
+        return ConnectOutcome(False, Reason.TIMEOUT, detail, phases=trace.phases, ways=trace.ways)
 
     def dial(self, peer: PublicKey, *, relayed: bool = True) -> asyncio.Task[ConnectOutcome]:
         """Begin an attempt at a new path to `peer`, or give the one under way; without `relayed`, no relay carries it.
@@ -102,8 +105,10 @@ class Meeting:
             dialling.cancel()
             dialling = None
         if dialling is None:
-            dialling = asyncio.get_running_loop().create_task(self._dial(peer, relayed=relayed))
+            trace = Trace(self._driver.clock)
+            dialling = asyncio.get_running_loop().create_task(self._dial(peer, trace, relayed=relayed))
             self._dialling[peer] = dialling
+            self._traces[dialling] = trace
             if not relayed:
                 self._unrelayed.add(dialling)
             dialling.add_done_callback(lambda task: self._on_dialled(peer, task))
@@ -141,8 +146,7 @@ class Meeting:
 
     # Dialling
 
-    async def _dial(self, peer: PublicKey, *, relayed: bool) -> ConnectOutcome:
-        trace = Trace(self._driver.clock)
+    async def _dial(self, peer: PublicKey, trace: Trace, *, relayed: bool) -> ConnectOutcome:
         try:
             if peer in self._answering:
                 link = await self._join(peer)
@@ -178,6 +182,7 @@ class Meeting:
 
     def _on_dialled(self, peer: PublicKey, task: asyncio.Task[ConnectOutcome]) -> None:
         self._unrelayed.discard(task)
+        self._traces.pop(task, None)
         if self._dialling.get(peer) is task:
             del self._dialling[peer]
         if not task.cancelled() and (error := task.exception()) is not None:

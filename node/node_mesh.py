@@ -145,8 +145,8 @@ class Mesh:
         return answer_terms(self._rng, self._own, peer, remote, self.book, self._families(), self.reservations.relays())
 
     async def ready(self, timeout: float) -> bool:
-        """Wait until a relay is known; false when none was found in time."""
-        if not self.book.fresh():
+        """Wait until a relay is known; false when none was found in time, or just before."""
+        if not self.book.fresh() and self.search.due(self.search.retry):
             await asyncio.wait([self.search.soon()], timeout=timeout)
         return bool(self.book.fresh())
 

@@ -167,27 +167,26 @@ class Tunnel:
     async def run(self) -> None:
         """Watch until cancelled; at once done where no gateway is known."""
         pause = FIRST_PAUSE
-        ever = False
         while self._gateways:
-            ever = await self._silence(SILENT_LATER if ever else SILENT_AT_START) or ever
+            await self._silence()
             if await self._through_one():
                 pause = FIRST_PAUSE
             else:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _silence(self, seconds: float) -> bool:
-        """Wait until nothing has come in for so long though something was sent. Returns whether anything ever came."""
+    async def _silence(self) -> None:
+        """Wait until nothing has come in for long though something was sent."""
         clock, counters = self._driver.clock, self._datagrams.counters
-        came, sent, since, ever = counters["received"], self._datagrams.attempts, clock(), False
+        came, sent, since = counters["received"], self._datagrams.attempts, clock()
         while True:
             await asyncio.sleep(LOOK)
             if counters["received"] != came:
-                came, sent, since, ever = counters["received"], self._datagrams.attempts, clock(), True
+                came, sent, since = counters["received"], self._datagrams.attempts, clock()
             elif self._datagrams.attempts == sent:
                 since = clock()  # Who asks nobody cannot expect answers.
-            elif clock() - since >= seconds:
-                return ever
+            elif clock() - since >= (SILENT_LATER if came else SILENT_AT_START):
+                return
 
     async def _through_one(self) -> bool:
         """Carry datagrams through the first gateway that is reached, until it ends. Returns whether one was."""

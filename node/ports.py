@@ -341,6 +341,9 @@ class Terms(Protocol):
 class Relays(Protocol):
     """Opens channels through third parties that carry them."""
 
+    async def ready(self, timeout: float) -> bool:
+        """Wait until a relay is known; false when none was found in time."""
+
     def propose(self, peer: PublicKey) -> Terms:
         """What our offer says; never waits."""
 
