@@ -155,8 +155,9 @@ if ! venv_works; then
 fi
 
 say "installing the pinned packages of $lock (the first time this takes about a minute)"
-# The lock holds the build backend too, so nothing unpinned is fetched for the project itself.
-$venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $lock
+# The lock is complete, the build backend included. Without --no-deps older pips look for the newest release of what
+# is asked for with an extra (coverage[toml]) beside the pinned one, and refuse it.
+$venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $lock
 $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 printf '%s\n' "$root" >$stamp
 say "done"
