@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from dht.contact import Contact
 from dht.errors import LocalError, RookeryError
 from dht.identity import PublicKey
 
@@ -352,3 +353,25 @@ class Relays(Protocol):
 
     async def open(self, peer: PublicKey, terms: Terms, remote: Extras, *, initiated: bool, timeout: float) -> Opened:
         """Open a channel once both have said theirs. Raises `LinkError` (relay-failed)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What a source knows of a way to a peer: it may be old, and it proves nothing (the link does)."""
+
+    direct: tuple[Contact, ...] = ()
+    """DHT endpoints of the peer itself, best first."""
+    homes: tuple[Contact, ...] = ()
+    """Nodes that forward signals to it."""
+    fingerprint: bytes = b""
+    """SHA-256 of the certificate under which it takes dials at `direct`; empty when it is not known to."""
+
+
+class PeerSource(Protocol):
+    """A place beside the DHT where a peer may be found sooner: addresses remembered, the local network, gossip."""
+
+    name: str
+    """One word, as it is shown to people: cache, lan, gossip."""
+
+    async def find(self, peer: PublicKey) -> Hint | None:
+        """What is known of a peer; None when nothing is. At once where it can; may be cancelled. Never raises."""
