@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, InstanceOf
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
 from pydantic_core import PydanticCustomError
 
 from dht.constants import KEY_BYTES
@@ -47,6 +47,14 @@ _SIZES: Final = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4} | {
     f"{letter}i": 1024**power for power, letter in enumerate("kmgt", 1)
 }
 """Prefixes of SI and of IEC 80000-13."""
+
+
+class Settings(BaseModel):
+    """A group of settings: frozen, checked with their defaults, none that nobody declared."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, arbitrary_types_allowed=True, allow_inf_nan=False
+    )
 
 
 def setting(default: Any, description: str, *, allowed: str, source: str, **more: Any) -> Any:
