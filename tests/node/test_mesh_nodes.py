@@ -19,7 +19,7 @@ def test_symmetric_pairs_meet_at_a_relay_and_a_transfer_survives_its_death():
             one, other = nodes
             # Such routers call for relays that are ready beforehand.
             for node in nodes:
-                assert len(node.node._outside.info().reserved) == 2
+                assert len(node.node.inside.outside.info().reserved) == 2
             began = world.queue.now
             outcome = await one.node.connect(other.key)
             assert outcome.connected, outcome

@@ -123,8 +123,8 @@ async def test_a_node_that_has_become_a_server_keeps_its_key_until_it_is_none(ne
         if mode is not None:
             forced = mode
             if forced is Mode.CLIENT:
-                node._driver.command(lambda engine, now: engine.set_mode(Mode.SERVER, now))
-            node._driver.command(lambda engine, now, forced=forced: engine.set_mode(forced, now))
+                node.inside.driver.command(lambda engine, now: engine.set_mode(Mode.SERVER, now))
+            node.inside.driver.command(lambda engine, now, forced=forced: engine.set_mode(forced, now))
             assert node.status().mode == forced.value and "ModeSet" in kinds(node)
         await node.__aexit__(None, None, None)
     assert keys[0] == keys[1] == keys[2] != keys[3]

@@ -171,7 +171,7 @@ async def test_a_node_that_udp_does_not_reach_is_found_through_its_gateway(net):
     front._links.add(pair.far)
     carrying = asyncio.create_task(datagrams[0].carry(await pair.near.open_stream(STREAM)))
     await asyncio.sleep(0)
-    node._joining.soon()
+    node.inside.joining.soon()
     assert await node.wait_joined(10)
     await until(lambda: node.status().published is not None, "its record")
     async with asyncio.timeout(10):

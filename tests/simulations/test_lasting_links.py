@@ -20,8 +20,8 @@ async def another_channel(dialler, listener):
     taking = asyncio.ensure_future(far.connect(dialler.key))
     opened = await near.connect(listener.key, answer)
     return await asyncio.gather(
-        dialler.node._links.join(listener.key, opened, initiated=True),
-        listener.node._links.join(dialler.key, await taking, initiated=False),
+        dialler.node.inside.links.join(listener.key, opened, initiated=True),
+        listener.node.inside.links.join(dialler.key, await taking, initiated=False),
     )
 
 
@@ -54,7 +54,7 @@ def test_a_transfer_survives_a_change_of_address(moving):
     async def script(world, shells, nodes):
         source, target = nodes[:2]
         for node in (source, target):
-            node.node._links.on_suspect = lambda _peer: None
+            node.node.inside.links.on_suspect = lambda _peer: None
         link, path, sent = await sending(shells, source, target)
         before = link.stats.path
         # Without a word: the old address is nobody's any more.
@@ -62,8 +62,8 @@ def test_a_transfer_survives_a_change_of_address(moving):
         old = mover.peer.host.links.ip
         world.network.partition([old])
         await asyncio.sleep(3.5)
-        assert source.node._links.suspended(target.key) and len(told(source, PathLost)) == 1
-        assert target.node._links.suspended(source.key)
+        assert source.node.inside.links.suspended(target.key) and len(told(source, PathLost)) == 1
+        assert target.node.inside.links.suspended(source.key)
         mover.peer.host.links.ip = "11.99.0.1"
         joined = await another_channel(*((target, source) if moving else (source, target)))
         assert link in joined

@@ -1,0 +1,193 @@
+"""The inside of a running node: every part, wired to one configuration.
+
+Decides which parts there are, in what order they start, and that stopping takes less than two seconds whatever hangs.
+Refuses to decide anything of theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final
+
+from dht.engine import DhtEngine
+from dht.events import AddressChanged, ClockSuspect, HomesChanged, Mode, ModeChanged, ProbeRequested
+from dht.identity import NodeKey, PublicKey
+from node.config import NodeConfig
+from node.driver import Datagrams, Driver
+from node.node_events import AddressSeen, ClockWrong, EventLog, HomesFound, ModeSet, Started, Stopped
+from node.node_files import Files
+from node.node_joining import Joining
+from node.node_journal import Journal, open_journal, restore, restored_contacts
+from node.node_links import Links
+from node.node_lookups import Lookups
+from node.node_outside import Outside
+from node.node_parts import NodeParts, datagrams_for, engine_for, save_within
+from node.node_publishing import Publishing
+from node.node_tasks import Tasks
+from node.node_tunnel import TunnelledDatagrams
+from node.protocols.peer_record import Capability
+from node.storage import DropMeta, Meta, Storage
+
+if TYPE_CHECKING:
+    from bootstrap.sources import ListReport
+    from node.storage import Snapshot
+
+STOP_TIMEOUT: Final = 0.6
+"""Seconds each of the two last steps of stopping gets (links, journal), so that a node ends within 2 s."""
+
+_SERVED: Final = "served"
+"""Meta row that says the node was a server when it ended, so that it keeps its node key."""
+
+
+class Inside:
+    """The parts of one node. Made by `open`; ended by the stack it was given."""
+
+    identity: PublicKey
+    driver: Driver[DhtEngine]
+    datagrams: Datagrams
+    since: float
+    """Unix seconds of the start."""
+    journal: Journal
+    publishing: Publishing
+    lookups: Lookups
+    links: Links
+    files: Files
+    outside: Outside
+    joining: Joining
+
+    def __init__(self, config: NodeConfig, parts: NodeParts, events: EventLog) -> None:
+        self._config = config
+        self._parts = parts
+        self._events = events
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Start everything; `stack` undoes it. Raises `LocalError`."""
+        config, parts = self._config, self._parts
+        self._keys = stack.enter_context(parts.open_keys(config))
+        self._secret = self._keys.identity()
+        self.identity = self._secret.public
+        storage, snapshot = await open_journal(parts.open_storage, config.journal_file, self._events)
+        stack.push_async_callback(save_within, STOP_TIMEOUT, storage.close)
+        node_key = self._node_key(snapshot)
+        sockets = await datagrams_for(parts, config)
+        self.datagrams = TunnelledDatagrams(sockets) if config.gateways else sockets
+        stack.callback(self.datagrams.close)
+        self.driver = Driver(
+            lambda now: engine_for(parts, config, node_key, now),
+            self.datagrams.send,
+            wall=parts.wall,
+        )
+        stack.callback(self.driver.close)
+        stack.callback(lambda: self.driver.command(lambda engine, now: engine.close(now)))
+        self.since = self.driver.now()
+        self._answerless = await parts.open_answerless(self._secret, sockets, config, parts.rng)
+        if self._answerless is not None:
+            stack.push_async_callback(self._answerless.close)
+        self._wire(stack, storage, snapshot)
+        await self.outside.open(stack)
+        self.datagrams.attach(self.driver.receive)
+        self._run_everything()
+        self._events.add(Started(self.since, self.identity, self.datagrams.port, self.driver.engine.mode.value))
+
+    def _wire(self, stack: AsyncExitStack, storage: Storage, snapshot: Snapshot) -> None:
+        config, parts, driver = self._config, self._parts, self.driver
+        self._storage = storage
+        self._tasks = Tasks(self._events, driver.now)
+        self.journal = Journal(driver, storage, self._events)
+        self.publishing = Publishing(
+            self._secret,
+            driver,
+            storage,
+            self._events,
+            interval=config.republish_interval,
+            ttl=config.record_ttl,
+            capabilities=Capability.WEBRTC | Capability.FILES,
+            bound=None if config.listen in {"0.0.0.0", "::"} else self.datagrams.addresses[0],
+            fingerprint=b"" if self._answerless is None else self._answerless.fingerprint,
+            relays=self._relays,
+        )
+        self.publishing.restore(snapshot)
+        self.lookups = Lookups(driver)
+        self.links = Links(self._events, driver.now, driver.clock, parts.rng.randbytes, own=self.identity)
+        self.files = Files(config, self.links, self._events, driver.now, driver.clock)
+        self.outside = Outside(
+            self._secret,
+            config,
+            parts,
+            driver,
+            self.datagrams,
+            self.links,
+            self.lookups,
+            self._events,
+            self._answerless,
+        )
+        known = [*config.contacts, *restored_contacts(snapshot)]
+        fetch = self._fetch_list if config.bootstrap_lists else None
+        served = _SERVED in snapshot.meta
+        self.joining = Joining(driver, self._events, known, fetch, parts.rng, served=served)
+        driver.subscribe(ProbeRequested, lambda probe: self.datagrams.send_from_elsewhere(probe.data, probe.address))
+        driver.subscribe(HomesChanged, lambda event: self._events.add(HomesFound(driver.now(), event.homes)))
+        driver.subscribe(AddressChanged, lambda event: self._events.add(AddressSeen(driver.now(), event.address)))
+        driver.subscribe(ModeChanged, self._on_mode)
+        driver.subscribe(ClockSuspect, lambda event: self._events.add(ClockWrong(driver.now(), event.offset)))
+        mode = None if config.mode == "auto" else Mode(config.mode)
+        driver.command(lambda engine, now: restore(engine, snapshot, now))
+        driver.command(lambda engine, now: engine.set_mode(mode, now))
+        driver.command(lambda engine, now: engine.serve_identity(self._secret, now))
+        # Undone in reverse: attempts, links, then the tasks, then the last contacts are saved.
+        stack.callback(self._save)
+        stack.push_async_callback(self._tasks.end)
+        stack.push_async_callback(self.links.close)
+        stack.push_async_callback(self.outside.close)
+
+    def _run_everything(self) -> None:
+        parts: dict[str, Callable[[], Awaitable[None]]] = {
+            "joining": self.joining.run,
+            "publishing the peer record": self.publishing.run_peer_record,
+            "publishing the app's records": self.publishing.run_own_records,
+            "the journal": self.journal.run,
+            **self.outside.work(self.joining),
+        }
+        for name, work in parts.items():
+            self._tasks.start(name, work)
+
+    def _node_key(self, snapshot: Snapshot) -> NodeKey:
+        """A server keeps its key, so that others find it again; a client has a new one each time, so that its movements
+        cannot be followed."""
+        if self._config.mode == "server" or (self._config.mode == "auto" and _SERVED in snapshot.meta):
+            return self._keys.node_key()
+        return NodeKey.from_secret(self._parts.rng.randbytes(32))
+
+    def _relays(self) -> bool:
+        return self.outside.relays()
+
+    async def _fetch_list(self) -> ListReport:
+        # Only where there is a list to fetch: its carriers import aiohttp, which takes as long as all the rest.
+        from bootstrap.sources import fetch_first_contacts
+        from bootstrap.store import FileListStorage
+        from bootstrap.trust import TrustRoot
+
+        config = self._config
+        trust = TrustRoot(frozenset(config.bootstrap_signers), config.bootstrap_threshold)
+        kept = FileListStorage(config.data_dir / "first-contacts.json")
+        return await fetch_first_contacts(config.bootstrap_lists, trust, config.network, kept)
+
+    # What happens
+
+    def _on_mode(self, event: ModeChanged) -> None:
+        self._events.add(ModeSet(self.driver.now(), event.mode.value, event.reason))
+        if self._config.mode != "auto":
+            return
+        if event.mode is Mode.SERVER:
+            self._keys.keep_node_key(self.driver.engine.node_key)
+            self._storage.write(Meta(_SERVED, b"1"))
+        else:
+            self._storage.write(DropMeta(_SERVED))
+
+    # Stopping
+
+    def _save(self) -> None:
+        self.journal.save_contacts()
+        self._events.add(Stopped(self.driver.now(), self.driver.now() - self.since))
+        self._events.end()
