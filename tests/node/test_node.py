@@ -195,8 +195,8 @@ async def test_calls_at_the_same_time_end_in_one_link(net):
         ours, theirs = await asyncio.gather(one.connect(two.identity), two.connect(one.identity))
         assert ours.connected and theirs.connected
         await until(lambda: len(one.links()) == len(two.links()) == 1, "one link")
-        assert await one._links.ping(ours.link) >= 0
-        assert await two._links.ping(theirs.link) >= 0
+        assert await one.inside.links.ping(ours.link) >= 0
+        assert await two.inside.links.ping(theirs.link) >= 0
         await ours.link.close()
         await until(lambda: not one.links() and not two.links(), "the end of the link")
     assert not {"LinkFailed"} & {*kinds(one), *kinds(two)}

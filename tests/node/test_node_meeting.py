@@ -41,7 +41,7 @@ async def test_a_peer_with_too_many_links_is_busy(met, monkeypatch):
 
 async def test_a_peer_that_is_stopping_says_so(met):
     one, two = met
-    two._meeting._closing = True
+    two.inside.outside.meeting._closing = True
     outcome = await one.connect(two.identity)
     assert (outcome.reason, outcome.detail) == (Reason.REFUSED, "going-away")
     assert (await two.connect(one.identity)).reason is Reason.STOPPING
@@ -62,7 +62,7 @@ async def test_a_link_that_fails_at_the_answering_end_is_told_there(met, net):
     outcome = await one.connect(two.identity)
     assert outcome.reason is Reason.LINK_FAILED and "dtls-failed" in outcome.detail
     await until(lambda: "LinkFailed" in kinds(two), "the event at the other end")
-    assert not two._meeting._answering
+    assert not two.inside.outside.meeting._answering
 
 
 async def test_a_call_that_ours_has_overtaken_opens_no_second_attempt(met):
@@ -70,12 +70,12 @@ async def test_a_call_that_ours_has_overtaken_opens_no_second_attempt(met):
     low, high = sorted((one, two), key=lambda node: node.identity.raw)
     assert (await low.connect(high.identity)).connected
     late = OfferReceived(high.identity, bytes(16), b"an offer from before", b"")
-    low._meeting._on_offer(late)
-    assert not low._meeting._answering
+    low.inside.outside.meeting._on_offer(late)
+    assert not low.inside.outside.meeting._answering
     # The other way round it is a new call of a peer that has lost its link.
-    high._meeting._on_offer(OfferReceived(low.identity, bytes(16), b"an offer", b""))
-    assert list(high._meeting._answering) == [low.identity]
-    await until(lambda: not high._meeting._answering, "the end of it")
+    high.inside.outside.meeting._on_offer(OfferReceived(low.identity, bytes(16), b"an offer", b""))
+    assert list(high.inside.outside.meeting._answering) == [low.identity]
+    await until(lambda: not high.inside.outside.meeting._answering, "the end of it")
 
 
 async def test_a_second_call_of_a_peer_ends_its_first(met, net):
@@ -84,9 +84,9 @@ async def test_a_second_call_of_a_peer_ends_its_first(met, net):
     _, high = sorted((one, two), key=lambda node: node.identity.raw)
     caller = IdentityKey.from_seed(b"c" * 32).public
     for number in (1, 2):
-        high._meeting._on_offer(OfferReceived(caller, bytes([number]) * 16, b"an offer", b""))
-    assert len(high._meeting._answering) == 1
-    await until(lambda: not high._meeting._answering, "the end of it")
+        high.inside.outside.meeting._on_offer(OfferReceived(caller, bytes([number]) * 16, b"an offer", b""))
+    assert len(high.inside.outside.meeting._answering) == 1
+    await until(lambda: not high.inside.outside.meeting._answering, "the end of it")
 
 
 async def test_a_link_whose_path_is_silent_goes_on_over_another(met, net, monkeypatch):

@@ -70,11 +70,11 @@ def test_a_value_that_another_device_replaced_is_left_alone(virtually):
         others = [await net.start(f"n{i}", listen=f"10.0.1.{i}") for i in range(1, 4)]
         assert await one.wait_joined(30)
         mine = await one.put(b"mine", salt=b"s")
-        now = one._driver.now()
+        now = one.inside.driver.now()
         newer = sign_record(
-            one._identity, Kind.MUTABLE, b"by my phone", seq=mine.seq + 10**9, expires=now + 40 * HOUR, salt=b"s"
+            one.inside._secret, Kind.MUTABLE, b"by my phone", seq=mine.seq + 10**9, expires=now + 40 * HOUR, salt=b"s"
         )
-        done = await others[0]._driver.run(lambda engine, now: engine.put(newer, now))
+        done = await others[0].inside.driver.run(lambda engine, now: engine.put(newer, now))
         assert done.receipt.stored
         await asyncio.sleep(2 * HOUR)
         read = await others[1].get(owner=one.identity, salt=b"s")
@@ -212,8 +212,8 @@ def test_a_peer_whose_record_says_nothing_known_is_a_bad_record(virtually):
         await net.start("n3", listen="10.0.1.3")
         assert await one.wait_joined(30) and await other.wait_joined(30)
         key = IdentityKey.from_seed(b"f" * 32)
-        record = sign_record(key, Kind.PEER, b"\x91\x09", seq=1, expires=one._driver.now() + HOUR)
-        await one._driver.run(lambda engine, now: engine.put(record, now))
+        record = sign_record(key, Kind.PEER, b"\x91\x09", seq=1, expires=one.inside.driver.now() + HOUR)
+        await one.inside.driver.run(lambda engine, now: engine.put(record, now))
         found_it = await other.find(PublicKey(key.public.raw))
         assert found_it.reason is Reason.BAD_RECORD and "version 9" in found_it.detail
 
@@ -223,7 +223,7 @@ def test_a_peer_whose_record_says_nothing_known_is_a_bad_record(virtually):
 def test_the_parts_of_a_node_may_be_given(virtually):
     async def scenario(net, simulated):
         one = await net.start("one", listen="10.0.0.1", parts={"dht": DhtConfig(homes=1)})
-        assert one._driver.engine.config.homes == 1
+        assert one.inside.driver.engine.config.homes == 1
         assert (await one.find(STRANGER)).reason is Reason.NOT_JOINED
 
     virtually(scenario)

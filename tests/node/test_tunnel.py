@@ -155,7 +155,9 @@ async def net(tmp_path):
 async def test_a_node_that_udp_does_not_reach_is_found_through_its_gateway(net):
     servers = await net.servers(6)
     front = servers[0]
-    gateway = Gateway(front._links, front.driver, front._parts.open_datagrams, lambda: True, front.status().listening)
+    gateway = Gateway(
+        front.inside.links, front.driver, front.inside._parts.open_datagrams, lambda: True, front.status().listening
+    )
 
     datagrams: list[TunnelledDatagrams] = []
 
@@ -168,7 +170,7 @@ async def test_a_node_that_udp_does_not_reach_is_found_through_its_gateway(net):
     node.driver.engine.note_recipients()
     datagrams[0].key_of = node.driver.engine.recipient_at
     pair = MemoryLinkPair(node.identity, front.identity)
-    front._links.add(pair.far)
+    front.inside.links.add(pair.far)
     carrying = asyncio.create_task(datagrams[0].carry(await pair.near.open_stream(STREAM)))
     await asyncio.sleep(0)
     node.inside.joining.soon()
@@ -187,9 +189,9 @@ async def test_a_node_that_udp_does_not_reach_is_found_through_its_gateway(net):
 
 async def test_a_gateway_that_is_not_willing_says_so(net):
     front = await net.start("front")
-    gateway = Gateway(front._links, front.driver, front._parts.open_datagrams, lambda: False, ())
+    gateway = Gateway(front.inside.links, front.driver, front.inside._parts.open_datagrams, lambda: False, ())
     pair = MemoryLinkPair(front.identity, front.identity)
-    front._links.add(pair.far)
+    front.inside.links.add(pair.far)
     tunnel = TunnelledDatagrams(Mute.open(["127.0.0.1"], 0))
     await tunnel.carry(await pair.near.open_stream(STREAM))
     assert gateway.counters == {"refused": 1}
