@@ -17,8 +17,8 @@ help: ## show this list
 demo: $(STAMP) ## two peers that know only a key meet and exchange a file, twice
 	@$(PYTHON) -m node.demo
 
-test: $(STAMP) ## the tests that take no more than a few seconds each
-	@$(PYTHON) -m pytest -q -m "not slow"
+test: $(STAMP) ## the tests that take no more than a few seconds each, one on each processor
+	@$(PYTHON) -m pytest -q -m "not slow" -n logical --dist worksteal
 
 test-all: $(STAMP) ## every test, the slow ones too
 	@$(PYTHON) -m pytest -q
