@@ -113,6 +113,32 @@ class DhtConfig:
     signal_timeout: float = 4.0
     """Seconds until a signal that nobody acknowledged has failed."""
 
+    watch_holders: int = 3
+    """Holders of a watched record with which a subscription is kept: as many as there are home nodes, for the same
+    reason. Measured in docs/results/watch.md."""
+
+    watch_keepalive: float = 240.0
+    """Seconds between renewals of a subscription by a node that is reached from outside: less than a token is fresh.
+    One that is not keeps its router's mapping open and renews every `home_keepalive`."""
+
+    watch_lifetime: float = 900.0
+    """Seconds a subscription lives here without renewal, at most: bounds what is kept for those who vanished."""
+
+    max_watches: int = 4096
+    """Subscriptions kept for others: about 2 MB."""
+
+    watch_place_quota: int = 128
+    """Subscriptions to one place: bounds how many datagrams one PUT sets off. Twenty holders have 2,560 in all."""
+
+    watch_source_quota: int = 64
+    """Subscriptions of one address or IPv6 /64. UNSOURCED: a household's devices with twenty peers each."""
+
+    watch_prefix_quota: int = 512
+    """Subscriptions of one /24 or /48: one network cannot take all the places."""
+
+    watch_rate: float = 200.0
+    """Notices a second sent to all subscribers together: at 1.1 kB each 2 Mbit/s, and 1 % of a core."""
+
     repair_interval: float = 3600.0
     """Seconds after which a holder that saw no copy of a record stored anew does it itself (paper, section 2.5)."""
 

@@ -13,9 +13,11 @@ from dht.exchange import CHECK_BYTES, Exchange
 from dht.inbox import Inbox
 from dht.limits import source_of
 from dht.maintenance import Maintenance
+from dht.notices import Notices
 from dht.operation import Context
 from dht.outlook import Outlook
 from dht.responder import Asking, Responder
+from dht.watching import Watching
 from dht.wire import (
     DialBack,
     DownHint,
@@ -23,6 +25,7 @@ from dht.wire import (
     Get,
     Message,
     Nodes,
+    Notice,
     Ping,
     Pong,
     Probe,
@@ -33,12 +36,14 @@ from dht.wire import (
     Signal,
     Stored,
     Value,
+    Watch,
+    Watched,
 )
 
-_SERVER_REPLIES: Final = frozenset((Nodes, Value, Stored, Registered))
+_SERVER_REPLIES: Final = frozenset((Nodes, Value, Stored, Registered, Watched))
 """Only servers give these answers: whoever does belongs into the table."""
 
-_CLIENT_ANSWERS: Final = (Ping, Signal)
+_CLIENT_ANSWERS: Final = (Ping, Signal, Notice)
 """What a client answers, too; the rest it leaves alone, so that others drop it from their tables (BEP 43)."""
 
 
@@ -57,6 +62,8 @@ class Dispatch:
         inbox: Inbox,
         maintenance: Maintenance,
         outlook: Outlook,
+        notices: Notices,
+        watching: Watching,
     ) -> None:
         self._context = context
         self._exchange = exchange
@@ -64,6 +71,8 @@ class Dispatch:
         self._inbox = inbox
         self._maintenance = maintenance
         self._outlook = outlook
+        self._notices = notices
+        self._watching = watching
 
     def on_message(self, message: Message, key: bytes, address: Address, now: float) -> None:
         """A reply, or a message that has none."""
@@ -140,12 +149,16 @@ class Dispatch:
                 return self._responder.on_ping(request, asking, now)
             case DialBack():
                 return self._inbox.on_dial_back(request, asking, now)
+            case Notice():
+                return self._watching.on_notice(request, asking, now)
         contact = _contact_of(asking.key, asking.address)
         if contact is not None:
             if isinstance(request, Register):
                 return self._inbox.on_register(request, contact, asking, now)
             if isinstance(request, Signal):
                 return self._inbox.on_signal(request, contact, asking, now, server=self._exchange.server)
+            if isinstance(request, Watch):
+                return self._notices.on_watch(request, contact, asking, now)
         return None
 
     def _on_down_hint(self, message: DownHint, now: float) -> None:

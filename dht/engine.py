@@ -21,10 +21,12 @@ from dht.events import Event, Mode, RecordDropped
 from dht.exchange import Exchange
 from dht.identity import IdentityKey, NodeKey, node_id
 from dht.inbox import Inbox
+from dht.keeping import Keepers
+from dht.known import Known
 from dht.limits import Tokens
 from dht.maintenance import Maintenance
 from dht.meeting import HomeKeeper, SignalOperation
-from dht.nat_report import NatReport
+from dht.notices import Notices
 from dht.operation import Operation, QuietWalk
 from dht.outlook import Outlook
 from dht.publish import PutWalk
@@ -35,13 +37,14 @@ from dht.sealing import Sealer, Sealing
 from dht.size import SizeEstimate
 from dht.store import Store
 from dht.walks import FindNodeWalk, GetWalk, JoinWalk, PingOperation
+from dht.watching import Watching
 from dht.wire import DownHint, Request
 
 _NO_ADDRESS = ("127.0.0.1", 0)
 """Where we are, as long as nobody has told us: the id rules exempt it."""
 
 
-class DhtEngine:
+class DhtEngine(Known):
     """One DHT node without a socket."""
 
     def __init__(
@@ -79,76 +82,28 @@ class DhtEngine:
         self.recipient_at = self._exchange.recipient_at
         """Send a request whose outcome goes to an operation."""
         tokens = Tokens(rng, config.token_rotation, now)
-        self._responder = Responder(config, self._store, tokens, self.verdicts, self.emit)
+        self._notices = Notices(self, config, self._store)
+        self.watching = Watching(self, rng)
+        """What is watched here: `watch(place, now)`, then `RecordChanged` until `unwatch(place, now)`."""
+        self._responder = Responder(config, self._store, tokens, self.verdicts, self.emit, self._on_record)
         self._inbox = Inbox(self, self._exchange, config)
         self._maintenance = Maintenance(self, config, self._store, rng, now)
         self._maintenance.own_place = self._own_id.to_bytes(ID_BYTES, "big")
         self._outlook = Outlook(self, config, rng, self._on_address, self._on_mode)
-        self._dispatch = Dispatch(self, self._exchange, self._responder, self._inbox, self._maintenance, self._outlook)
-        self._homes: list[tuple[HomeKeeper, float]] = []
+        self._dispatch = Dispatch(
+            self,
+            self._exchange,
+            self._responder,
+            self._inbox,
+            self._maintenance,
+            self._outlook,
+            self._notices,
+            self.watching,
+        )
+        self._homes: Keepers[HomeKeeper] = Keepers()
         self._waiting: list[Operation] = []
         self._restored: list[Contact] = []
         self._last_op = 0
-
-    # What there is to know
-
-    @property
-    def own_id(self) -> int:
-        """Our node id as an integer; moves when our public address does."""
-        return self._own_id
-
-    @property
-    def mode(self) -> Mode:
-        """Server or client."""
-        return self._outlook.reachability.mode
-
-    @property
-    def mode_reason(self) -> str:
-        """Why."""
-        return self._outlook.reachability.reason
-
-    @property
-    def public_address(self) -> Address | None:
-        """The endpoint the network agrees to see us at."""
-        return self._outlook.address
-
-    @property
-    def public_addresses(self) -> tuple[Address, ...]:
-        """The endpoints the network agrees to see us at, IPv4 first."""
-        return self._outlook.addresses
-
-    def nat_report(self, now: float) -> NatReport:
-        """What others' words say about the router before us."""
-        return self._outlook.reachability.nat_report(now)
-
-    def votes(self, now: float) -> tuple[tuple[Address, Address], ...]:
-        """Who saw us where."""
-        return self._outlook.reachability.votes(now)
-
-    @property
-    def clock_offset(self) -> float | None:
-        """Median of other nodes' clocks less ours, seconds."""
-        return self._outlook.clock_offset
-
-    def contacts(self) -> list[Contact]:
-        """The routing table."""
-        return list(self.table)
-
-    def held_records(self) -> int:
-        """Records held for others."""
-        return len(self._store)
-
-    def records(self) -> list[tuple[bytes, float]]:
-        """The records held for others, as `restore` takes them back: bytes, and until when."""
-        return [(entry.record.raw, entry.expires) for entry in self._store.entries()]
-
-    def forwards(self) -> int:
-        """Forwarding entries held for others."""
-        return self._inbox.forwards
-
-    def homes(self) -> tuple[Contact, ...]:
-        """The nodes that forward to the identities served here."""
-        return tuple(dict.fromkeys(home for keeper, _ in self._homes for home in keeper.homes))
 
     # The five verbs
 
@@ -172,15 +127,14 @@ class DhtEngine:
     def next_timer(self) -> float | None:
         """When `handle_timer` is to be called next, Unix seconds."""
         # Asked after every datagram: each part keeps its own time ready.
-        first = min(self._maintenance.due, self._outlook.due)
+        first = min(self._maintenance.due, self._outlook.due, self._homes.due)
+        first = min(first, self._notices.due, self.watching.due)
         timer = self.requests.next_timer()
         if timer is not None and timer < first:
             first = timer
         timer = self._store.next_expiry()
         if timer is not None and timer < first:
             first = timer
-        if self._homes:
-            first = min(first, *(due for _, due in self._homes))
         return first
 
     def handle_timer(self, now: float) -> None:
@@ -197,7 +151,9 @@ class DhtEngine:
                 pending.owner.on_slow(pending, now)
         self._maintenance.tick(now)
         self._outlook.tick(now)
-        self._homes = [(keeper, keeper.tick(now) if due <= now else due) for keeper, due in self._homes]
+        for part in (self._homes, self._notices, self.watching):
+            if part.due <= now:
+                part.tick(now)
         for record in self._store.expire(now):
             self.emit(RecordDropped(record.place, record.owner))
         self._wake(now)
@@ -285,7 +241,7 @@ class DhtEngine:
     def serve_identity(self, identity: IdentityKey, now: float) -> None:
         """Be reachable as `identity`: keep forwarding entries (`HomesChanged`) and take signals (`SignalReceived`)."""
         self._inbox.serve(identity)
-        self._homes.append((HomeKeeper(self, identity, now), now))
+        self._homes.add(HomeKeeper(self, identity, now), now)
 
     def set_mode(self, mode: Mode | None, now: float) -> None:
         """Fix the role; None lets evidence from outside decide."""
@@ -299,9 +255,8 @@ class DhtEngine:
         """This machine is on another network: find out anew how we are seen, and tell our home nodes where we are."""
         self._outlook.reachability.forget()
         self._outlook.start_round(now)
-        for keeper, _ in self._homes:
-            keeper.renew_all(now)
-        self._homes = [(keeper, now) for keeper, _ in self._homes]
+        for keepers in (self._homes, self.watching):
+            keepers.renew_all(now)
 
     def try_reachability(self, now: float) -> None:
         """Something has changed that may let others reach us: have it tried now."""
@@ -314,7 +269,8 @@ class DhtEngine:
 
     def close(self, now: float) -> None:
         """Report nothing more and ask nobody anything; what is in flight is forgotten."""
-        self._homes.clear()
+        self._homes.close()
+        self.watching.close()
         self._waiting.clear()
         self._events.clear()
         self._exchange.take_out()
@@ -354,9 +310,12 @@ class DhtEngine:
     def _after_join(self, now: float) -> None:
         self._maintenance.after_join(now)
         self._outlook.start_round(now)
-        for keeper, _ in self._homes:
-            keeper.look_soon(now)
-        self._homes = [(keeper, now) for keeper, _ in self._homes]
+        for keepers in (self._homes, self.watching):
+            keepers.look_soon(now)
+
+    def _on_record(self, record: SignedRecord, now: float) -> None:
+        self._notices.on_stored(record, now)
+        self.watching.on_stored(record, now)
 
     def _on_address(self, address: Address | None, now: float) -> None:
         """Our id follows our address, and so do we: what we hold stays, and repair moves it where it belongs."""

@@ -188,6 +188,24 @@ class SignalReceived(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RecordChanged(Event):
+    """A place that we watch has a record, or a newer one than we knew."""
+
+    place: bytes
+    record: SignedRecord
+    via: Contact | None
+    """The holder that told us; None when we read it, or hold it ourselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLapsed(Event):
+    """The record at a place that we watch has expired, and no newer one has come."""
+
+    place: bytes
+    record: SignedRecord
+
+
+@dataclass(frozen=True, slots=True)
 class HomesChanged(Event):
     """The nodes that forward to us are others now: the peer record should say so."""
 

@@ -27,6 +27,8 @@ from dht.wire import (
     Get,
     Message,
     Nodes,
+    Notice,
+    Noticed,
     Ping,
     Pong,
     Put,
@@ -37,6 +39,8 @@ from dht.wire import (
     Signaled,
     Stored,
     Value,
+    Watch,
+    Watched,
     decode_message,
     encode_message,
 )
@@ -49,6 +53,8 @@ _REPLY_OF: Final[dict[type[Request], type[Message]]] = {
     Signal: Signaled,
     Register: Registered,
     DialBack: Dialed,
+    Watch: Watched,
+    Notice: Noticed,
 }
 
 _PADS: Final[dict[type[Request], bytes]] = {

@@ -53,11 +53,14 @@ class Responder:
         tokens: Tokens,
         verdicts: VerdictCache,
         emit: Callable[[Event], None],
+        changed: Callable[[SignedRecord, float], None],
     ) -> None:
+        """`changed(record, now)` is called for each record that is new here, or newer."""
         self._store = store
         self._tokens = tokens
         self._verdicts = verdicts
         self._emit = emit
+        self._changed = changed
         self._limit = RateLimiter(config.rate_limit, config.rate_burst)
 
     def admit(self, source: object, now: float) -> bool:
@@ -131,12 +134,15 @@ class Responder:
         self, record: SignedRecord, now: float, *, expires: float, prefix: bytes = b"", expected_seq: int | None = None
     ) -> Refusal:
         """Put a record into the store and report what that changes."""
+        before = self._store.held(record.place, record.owner)
         refusal, dropped = self._store.put(record, now, expires=expires, prefix=prefix, expected_seq=expected_seq)
         for old in dropped:
             self._emit(RecordDropped(old.place, old.owner))
         held = self._store.held(record.place, record.owner)
         if refusal is Refusal.NONE and held is not None:
             self._emit(RecordStored(record, held.expires))
+            if held is not before:
+                self._changed(record, now)
         return refusal
 
     def _nearest(self, table: Table, target: bytes, asking: Asking, count: int) -> list[Contact]:

@@ -194,6 +194,35 @@ class DownHint(Message, frozen=True, array_like=True, gc=False, tag=16):
     nodes6: Annotated[bytes, Meta(max_length=PACKED_V6 * 8)]
 
 
+class Watch(Request, frozen=True, array_like=True, gc=False, tag=17):
+    """Tell me when a newer record is stored at `place` than the one I have."""
+
+    place: Place
+    seq: Seq | None
+    """The sequence number I have; None without any record."""
+    lifetime: Seconds
+    """How long to keep the subscription at most; 0 ends it."""
+
+
+class Watched(Message, frozen=True, array_like=True, gc=False, tag=18):
+    """Whether the subscription stands, and for how many seconds."""
+
+    status: Status
+    lifetime: Seconds
+
+
+class Notice(Request, frozen=True, array_like=True, gc=False, tag=19):
+    """This record was stored at a place you watch."""
+
+    record: Record
+
+
+class Noticed(Message, frozen=True, array_like=True, gc=False, tag=20):
+    """What I make of it: `NOT_REGISTERED` when I do not watch that place (any more)."""
+
+    status: Status
+
+
 AnyMessage = (
     Ping
     | Pong
@@ -211,6 +240,10 @@ AnyMessage = (
     | Dialed
     | Probe
     | DownHint
+    | Watch
+    | Watched
+    | Notice
+    | Noticed
 )
 
 _encode: Final = msgspec.msgpack.Encoder().encode

@@ -54,7 +54,7 @@ class Honest(Responder):
 
     def __init__(self, engine: DhtEngine, plot: Plot) -> None:
         real = engine._responder
-        super().__init__(engine.config, real._store, real._tokens, real._verdicts, engine.emit)
+        super().__init__(engine.config, real._store, real._tokens, real._verdicts, engine.emit, real._changed)
         self.plot = plot
 
     def named(self, target: bytes, asking: Asking, room: int, count: int = MAX_CONTACTS) -> tuple[bytes, bytes]:

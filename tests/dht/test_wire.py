@@ -24,6 +24,8 @@ from dht.wire import (
     Get,
     Message,
     Nodes,
+    Notice,
+    Noticed,
     Ping,
     Pong,
     Probe,
@@ -34,6 +36,8 @@ from dht.wire import (
     Signaled,
     Stored,
     Value,
+    Watch,
+    Watched,
     decode_message,
     encode_message,
 )
@@ -59,6 +63,10 @@ LARGEST: list[Message] = [
     Dialed(RID, TOKEN, 255),
     Probe(RID, TOKEN, bytes(8)),
     DownHint(RID, TOKEN, bytes(PACKED_V4 * 8), bytes(PACKED_V6 * 8)),
+    Watch(RID, TOKEN, True, PLACE, MAX_SEQ, MAX_SECONDS),
+    Watched(RID, TOKEN, 255, MAX_SECONDS),
+    Notice(RID, TOKEN, True, bytes(MAX_RECORD)),
+    Noticed(RID, TOKEN, 255),
 ]
 """The largest message of each kind that has no padding, with the contacts its responder may add."""
 
@@ -79,7 +87,7 @@ class TestFrozen:
 
     def test_numbers_are_for_ever(self) -> None:
         numbers = [raw[2:4] for raw in VECTORS["messages"].values()]
-        assert [int(number, 16) for number in numbers] == list(range(1, 17))
+        assert [int(number, 16) for number in numbers] == list(range(1, 21))
 
     @pytest.mark.parametrize("what", VECTORS["broken"])
     def test_broken_bytes_are_refused(self, what: str) -> None:
@@ -115,7 +123,7 @@ class TestStrict:
         for at, field in enumerate(fields):
             others: tuple[object, ...] = (0, b"", "", True, None, 1.0, [], {})
             for other in others:
-                optional = other is None and name == "PUT" and at == len(fields) - 1
+                optional = other is None and (name, at) in {("PUT", len(fields) - 1), ("WATCH", len(fields) - 2)}
                 if type(other) is type(field) or optional:
                     continue
                 with pytest.raises(DecodeError):
@@ -203,6 +211,7 @@ class TestSizes:
     def test_short_answers_are_smaller_than_the_requests_they_answer(self) -> None:
         answers = {Put: Stored(RID, TOKEN, 0, 0, b"", b""), Signal: Signaled(RID, TOKEN, 0)}
         answers |= {Register: Registered(RID, TOKEN, 0, 90), DialBack: Dialed(RID, TOKEN, 0)}
+        answers |= {Watch: Watched(RID, TOKEN, 0, MAX_SECONDS), Notice: Noticed(RID, TOKEN, 0)}
         for request, answer in answers.items():
             asked = next(message for message in [*LARGEST, *PADDED] if type(message) is request)
             assert len(encode_message(answer)) < len(encode_message(asked))

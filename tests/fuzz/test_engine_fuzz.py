@@ -18,31 +18,18 @@ from dht.identity import NodeKey
 from dht.records import Refusal, peer_place
 from dht.sealing import Sealer
 from dht.wire import (
-    DialBack,
-    Dialed,
-    DownHint,
-    FindNode,
+    AnyMessage,
     Get,
     Message,
-    Nodes,
     Ping,
-    Pong,
-    Probe,
     Put,
-    Register,
-    Registered,
-    Signal,
-    Signaled,
     Stored,
     Value,
     encode_message,
 )
 from tests.dht.handdriven import NOW, Datagram, Stranger, Wire, identity, node_key, place_of, record
 
-MESSAGES = (
-    Ping, Pong, FindNode, Nodes, Get, Value, Put, Stored, Signal, Signaled, Register, Registered, DialBack, Dialed,
-    Probe, DownHint,
-)  # fmt: skip
+MESSAGES = AnyMessage.__args__
 
 BOUNDS = {
     "counters": 64,
@@ -101,9 +88,11 @@ class Storm:
         self.bob.serve_identity(identity(9), wire.now)
         wire.advance(5.0)
         one, two, *_ = wire.engines.values()
+        self.bob.watching.watch(record().place, wire.now)
         one.put(record(), wire.now)
         two.get(record().place, wire.now)
         wire.advance(1.0)
+        one.put(record(seq=2), wire.now)
         two.signal(peer_place(identity(9).public), b"sealed", self.bob.homes(), wire.now, reply=bytes(range(20)))
         wire.advance(30.0)
         self.seeds = list(wire.carried)

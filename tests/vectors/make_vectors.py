@@ -152,6 +152,10 @@ def messages() -> dict[str, wire.Message]:
         "DIALED": wire.Dialed(rid, token, Refusal.RATE_LIMITED),
         "PROBE": wire.Probe(rid, b"", b"nonce123"),
         "DOWN_HINT": wire.DownHint(rid, token, near, near6),
+        "WATCH": wire.Watch(rid, token, True, place, 7, 720),
+        "WATCHED": wire.Watched(rid, token, Refusal.NONE, 720),
+        "NOTICE": wire.Notice(rid, token, True, record),
+        "NOTICED": wire.Noticed(rid, token, Refusal.NOT_REGISTERED),
     }
 
 
@@ -162,7 +166,7 @@ BROKEN_MESSAGES = {
     "a map, not an array": "8101c400",
     "an empty array": "90",
     "number 0": "9400 00 c400 c3",
-    "number 17": "9411 00 c400 c3",
+    "number 21": "9415 00 c400 c3",
     "number -1": "94ff 00 c400 c3",
     "number 2^64-1": "94cfffffffffffffffff 00 c400 c3",
     "number 1.0": "94cb3ff0000000000000 00 c400 c3",
@@ -188,6 +192,15 @@ BROKEN_MESSAGES = {
     "a status of 256": "940a 00 c400 cd0100",
     "a signal of 901 bytes": "9709 00 c400 c3 c414" + "00" * 20 + "c400 c50385" + "00" * 901,
     "a signature of 63 bytes": "970b 00 c400 c3 c420" + "00" * 32 + "00 c43f" + "00" * 63,
+    "a watched place of 19 bytes": "9711 00 c400 c3 c413" + "00" * 19 + "c0 00",
+    "a watched sequence number of 2^63": "9711 00 c400 c3 c414" + "00" * 20 + "cf8000000000000000 00",
+    "a watch for -1 seconds": "9711 00 c400 c3 c414" + "00" * 20 + "c0 ff",
+    "a watch for 2^32 seconds": "9711 00 c400 c3 c414" + "00" * 20 + "c0 cf0000000100000000",
+    "a watch without a lifetime": "9611 00 c400 c3 c414" + "00" * 20 + "c0",
+    "a subscription with text for its status": "9512 00 c400 a0 00",
+    "a notice of 1001 bytes": "9513 00 c400 c3 c503e9" + "00" * 1001,
+    "a notice without a record": "9413 00 c400 c3",
+    "an acknowledged notice without a status": "9314 00 c400",
     "nested 1,000 deep": "91" * 1000 + "01",
     "nested 1,000 deep inside a message": "9401" + "91" * 1000 + "01",
 }

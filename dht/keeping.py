@@ -1,0 +1,206 @@
+"""Entries of ours at other nodes near a place: asked for, renewed before they end, made anew elsewhere when lost.
+
+Decides when. What an entry is, who may hold it and how candidates are found is the subclass's.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from math import inf
+from typing import Final, Generic, TypeVar
+
+from dht.contact import Contact
+from dht.operation import Context, Operation
+from dht.records import Refusal
+from dht.requests import Pending
+
+_LOST_AFTER: Final = 5.0
+"""Seconds a node has to answer when our address has changed. UNSOURCED: longer than the longest time-out."""
+
+_TRIES: Final = 2
+"""Questions to one node in a row, where the first only brings the token for the second."""
+
+
+def refusal_of(status: int) -> Refusal:
+    """A status from the wire; one of a later time is no success."""
+    try:
+        return Refusal(status)
+    except ValueError:
+        return Refusal.UNKNOWN_VERSION
+
+
+class EntryKeeper(Operation):
+    """Keeps entries at `count` nodes near a place alive. Never ends: `tick` renews what is due and looks anew when an
+    entry is lost or once in a while, since nodes come and go."""
+
+    def __init__(self, context: Context, place: bytes, count: int, now: float) -> None:
+        super().__init__(context, 0)
+        self.place = place
+        self.target = int.from_bytes(place, "big")
+        self.count = count
+        self.candidates: list[Contact] = []
+        """Who may be asked for an entry, best first."""
+        self.entries: dict[Contact, float] = {}
+        """Where entries stand, and when they end."""
+        self.trying: dict[Contact, int] = {}
+        self.refused: set[Contact] = set()
+        self.looking = False
+        self.next_look = now
+
+    @property
+    @abstractmethod
+    def lifetime(self) -> float:
+        """Seconds an entry lives."""
+
+    @property
+    @abstractmethod
+    def keepalive(self) -> float:
+        """Seconds between renewals."""
+
+    @abstractmethod
+    def ask(self, node: Contact, now: float) -> None:
+        """Ask a node for an entry, or for its renewal."""
+
+    @abstractmethod
+    def look(self, now: float) -> None:
+        """Look for candidates. Sets `next_look`, and calls `found` in the end."""
+
+    def changed(self, now: float) -> None:
+        """Entries may have come or gone."""
+
+    @property
+    def beat(self) -> float:
+        """Seconds between two ticks, and until an empty place is filled."""
+        return self.context.config.home_keepalive / 5
+
+    def tick(self, now: float) -> float:
+        """Do what is due. Returns when to call again."""
+        for node in [node for node, until in self.entries.items() if until <= now]:
+            del self.entries[node]
+        renew_before = now + self.lifetime - self.keepalive
+        for node in [node for node, until in self.entries.items() if until <= renew_before]:
+            if node not in self.trying:
+                self._try(node, 1, now)
+        if not self.looking and now >= self.next_look:
+            self.looking = True
+            self.look(now)
+        self.changed(now)
+        return now + self.beat
+
+    def renew_all(self, now: float) -> None:
+        """Our address is another: ask for every entry again, now."""
+        self.entries = dict.fromkeys(self.entries, now + _LOST_AFTER)
+        self.look_soon(now)
+
+    def look_soon(self, now: float) -> None:
+        """The network around us has changed: look for nodes at the next tick."""
+        self.next_look = min(self.next_look, now)
+
+    def found(self, candidates: list[Contact], now: float) -> None:
+        """The look-up has ended."""
+        self.looking = False
+        self.refused.clear()
+        self.candidates = candidates
+        self.fill(now)
+        self.changed(now)
+
+    def settle(self, node: Contact, refusal: Refusal, lifetime: float, now: float) -> None:
+        """A node has answered."""
+        tries = self.trying.pop(node, 0)
+        if refusal is Refusal.NONE:
+            self.entries[node] = now + min(lifetime, self.lifetime)
+        elif refusal is Refusal.BAD_TOKEN and tries < _TRIES:
+            self._try(node, tries + 1, now)
+            return
+        else:
+            self.lose(node, now)
+        self.changed(now)
+
+    def on_failure(self, pending: Pending, now: float) -> None:
+        """A node is gone: take the next candidate, and look for others."""
+        self.trying.pop(pending.contact, None)
+        self.lose(pending.contact, now)
+        self.changed(now)
+
+    def lose(self, node: Contact, now: float) -> None:
+        """There is no entry at a node, nor will there be before the next look."""
+        self.entries.pop(node, None)
+        self.refused.add(node)
+        self.fill(now)
+        if len(self.entries) + len(self.trying) < self.count:
+            self.next_look = min(self.next_look, now + self.beat)
+
+    def fill(self, now: float) -> None:
+        """Ask candidates until enough entries stand or are asked for."""
+        for candidate in self.candidates:
+            if len(self.entries) + len(self.trying) >= self.count:
+                break
+            if candidate not in self.entries and candidate not in self.trying and candidate not in self.refused:
+                self._try(candidate, 1, now)
+
+    def _try(self, node: Contact, tries: int, now: float) -> None:
+        self.trying[node] = tries
+        self.ask(node, now)
+
+
+K = TypeVar("K", bound=EntryKeeper)
+
+
+class Keepers(Generic[K]):
+    """Keepers by their place, each called when it wants to be."""
+
+    def __init__(self) -> None:
+        self._keepers: dict[bytes, K] = {}
+        self._times: dict[bytes, float] = {}
+        self.due = inf
+        """When `tick` is to be called, Unix seconds."""
+
+    def __len__(self) -> int:
+        return len(self._keepers)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._keepers.values())
+
+    def get(self, place: bytes) -> K | None:
+        """The keeper of a place."""
+        return self._keepers.get(place)
+
+    def add(self, keeper: K, now: float) -> None:
+        """Have it called from now on."""
+        self._keepers[keeper.place] = keeper
+        self._times[keeper.place] = self.due = now
+
+    def pop(self, place: bytes) -> K | None:
+        """Call the keeper of a place no more; return it."""
+        self._times.pop(place, None)
+        return self._keepers.pop(place, None)
+
+    def tick(self, now: float) -> None:
+        """Call those that are due."""
+        for place, at in list(self._times.items()):
+            if at <= now:
+                self._times[place] = self._keepers[place].tick(now)
+        self.due = min(self._times.values(), default=inf)
+
+    def look_soon(self, now: float) -> None:
+        """The network around us has changed."""
+        for keeper in self:
+            keeper.look_soon(now)
+        self._all_due(now)
+
+    def renew_all(self, now: float) -> None:
+        """Our address is another."""
+        for keeper in self:
+            keeper.renew_all(now)
+        self._all_due(now)
+
+    def close(self) -> None:
+        """Keep nothing any more, without a word to anybody."""
+        self._keepers.clear()
+        self._times.clear()
+        self.due = inf
+
+    def _all_due(self, now: float) -> None:
+        self._times = dict.fromkeys(self._times, now)
+        self.due = now if self._times else inf

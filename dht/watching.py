@@ -1,0 +1,231 @@
+"""The subscriber's side of watching: keeps subscriptions at holders of a place, and takes their notices.
+
+A notice counts only from a holder that was asked, and only with a record that verifies and is newer. Every look for
+holders is also a read, so that what all of them kept from us is found out all the same.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+from dht.constants import ID_BYTES
+from dht.contact import Contact
+from dht.errors import LocalError
+from dht.events import RecordChanged, RecordLapsed
+from dht.keeping import EntryKeeper, Keepers, refusal_of
+from dht.limits import RateLimiter
+from dht.operation import Context
+from dht.records import Kind, RecordRefused, Refusal, SignedRecord, decode_record, verify_record
+from dht.requests import Pending
+from dht.responder import Asking
+from dht.routing import diverse
+from dht.walks import GetWalk
+from dht.wire import Message, Notice, Noticed, Watch, Watched
+
+MAX_WATCHED: Final = 1024
+"""Places one node watches. UNSOURCED: three subscriptions each renewed every 25 s make 120 datagrams a second."""
+
+NOTICE_RATE: Final = 2.0
+"""Notices a second looked at from one holder, and four times as many at once: twice as many as an honest one sends of
+one place. Bounds what verifying (65 µs) costs when it lies."""
+
+PATIENCE: Final = 4.0
+"""Renewals in which a subscription may go unanswered before it has run out at the holder."""
+
+LOOK_PART: Final = 4
+"""Looks for holders in one refresh interval: every 15 minutes."""
+
+LONGEST_PAUSE: Final = 300.0
+"""Seconds between looks while there are too few holders, doubling up to here. UNSOURCED"""
+
+
+class Reading(GetWalk):
+    """Reads a place to the end of the walk, and reports to its watcher alone."""
+
+    def __init__(self, watcher: Watcher, now: float) -> None:
+        # More equal answers than there are nodes to give them: the walk ends when the k nearest have answered.
+        super().__init__(watcher.context, 0, watcher.place, now, quorum=watcher.context.config.k + 1)
+        self._watcher = watcher
+
+    def report(self, now: float) -> None:
+        """Hand over what was found."""
+        self._watcher.on_read(self.newest, self.lookup.closest(self.context.config.k), now)
+
+
+class Watcher(EntryKeeper):
+    """Watches one place."""
+
+    def __init__(self, context: Context, place: bytes, rng: Random, now: float) -> None:
+        super().__init__(context, place, context.config.watch_holders, now)
+        self._rng = rng
+        self._pause = self.beat
+        self.newest: SignedRecord | None = None
+        """The newest valid record seen, until it expires."""
+
+    @property
+    def keepalive(self) -> float:
+        """Seconds between renewals: behind a router as often as its mapping needs, so that notices come through."""
+        config = self.context.config
+        return config.home_keepalive if self.context.own_contact is None else config.watch_keepalive
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds that a subscription is asked for."""
+        return min(PATIENCE * self.keepalive, self.context.config.watch_lifetime)
+
+    def ask(self, node: Contact, now: float) -> None:
+        """Subscribe, or renew."""
+        seq = None if self.newest is None else self.newest.seq
+        self.context.request(node, self, Watch, (self.place, seq, int(self.lifetime)), now, resend=True)
+
+    def on_reply(self, pending: Pending, message: Message, now: float) -> None:
+        """A holder took the subscription, or did not."""
+        if not isinstance(message, Watched) or self.ended:
+            return
+        refusal = refusal_of(message.status)
+        if refusal is Refusal.NONE and message.lifetime < min(self.beat, self.lifetime):
+            refusal = Refusal.FULL  # It would be renewed without end.
+        if refusal not in (Refusal.NONE, Refusal.BAD_TOKEN):
+            self.context.count("watch_declined_" + refusal.name.lower())
+        self.settle(pending.contact, refusal, message.lifetime, now)
+
+    def look(self, now: float) -> None:
+        """Read the place: who answers nearest to it are its holders."""
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self.next_look = now + self._pause
+        Reading(self, now).start(now)
+
+    def look_soon(self, now: float) -> None:
+        """The network around us has changed."""
+        self._pause = self.beat
+        super().look_soon(now)
+
+    def on_read(self, records: tuple[SignedRecord, ...], closest: list[Contact], now: float) -> None:
+        """Take in what a read found, and whom it found near the place."""
+        if self.ended:
+            return
+        for record in records:
+            self.take(record, None, now)
+        config = self.context.config
+        # Any of the nearer half, not the very nearest: so the watchers of one place spread over its holders, and
+        # whoever crowds the key cannot have all the subscriptions. The farther half is the first to leave the set.
+        near = diverse(closest, config.k, config.bucket_prefix_limit)
+        half = near[: max(self.count, config.k // 2)]
+        self._rng.shuffle(half)
+        for node in [node for node in self.entries if near and node not in near]:
+            del self.entries[node]  # No holder any more; the subscription there runs out by itself.
+        self.found(half + near[len(half) :], now)
+        if len(self.entries) + len(self.trying) >= self.count:
+            self._pause = self.beat
+            self.next_look = now + config.refresh_interval / LOOK_PART * self._rng.uniform(0.8, 1.2)
+
+    def take(self, record: SignedRecord, via: Contact | None, now: float) -> Refusal:
+        """Take in a verified record of this place; says why not."""
+        if record.kind is Kind.TOPIC:
+            return Refusal.WRONG_PLACE  # Many owners' announcements: there is no newest one.
+        known = self.newest
+        if known is not None and known.raw == record.raw:
+            if record.expires > known.expires:
+                self.newest = record  # An immutable one, which holders keep from when they were asked to.
+            return Refusal.NONE
+        if known is not None and known.owner == record.owner and not record.newer_than(known):
+            if record.seq < known.seq:
+                return Refusal.OLDER
+            if record.raw <= known.raw:  # Of two under one number, all nodes settle on the greater bytes.
+                return Refusal.CONFLICT
+        self.newest = record
+        self.context.emit(RecordChanged(self.place, record, via))
+        return Refusal.NONE
+
+    def tick(self, now: float) -> float:
+        """Do what is due; say when the record has expired."""
+        if self.newest is not None and self.newest.expires <= now:
+            lapsed, self.newest = self.newest, None
+            self.context.emit(RecordLapsed(self.place, lapsed))
+        return super().tick(now)
+
+    def holder(self, key: bytes) -> Contact | None:
+        """The holder of that node key which was asked for a subscription."""
+        return next((node for node in (*self.entries, *self.trying) if node.key == key), None)
+
+    def leave(self, now: float) -> None:
+        """End the subscriptions."""
+        self.ended = True
+        for node in self.entries:
+            self.context.request(node, self, Watch, (self.place, None, 0), now)
+        self.entries.clear()
+
+
+class Watching(Keepers[Watcher]):
+    """All places a node watches."""
+
+    def __init__(self, context: Context, rng: Random) -> None:
+        super().__init__()
+        self._context = context
+        self._rng = rng
+        self._limit = RateLimiter(NOTICE_RATE, NOTICE_RATE * 4)
+
+    def watch(self, place: bytes, now: float) -> None:
+        """Report `RecordChanged` for the newest record at a place (20 bytes) now, and for each newer one until
+        `unwatch`. A place watched already stays so. Raises `LocalError` when there are too many."""
+        if len(place) != ID_BYTES:
+            raise LocalError(f"a place has {ID_BYTES} bytes, not {len(place)}")
+        if self.get(place) is not None:
+            return
+        if len(self) >= MAX_WATCHED:
+            raise LocalError(f"a node watches {MAX_WATCHED} places at most: end another watch first")
+        self.add(Watcher(self._context, place, self._rng, now), now)
+
+    def unwatch(self, place: bytes, now: float) -> None:
+        """Watch a place no longer."""
+        watcher = self.pop(place)
+        if watcher is not None:
+            watcher.leave(now)
+
+    def newest(self, place: bytes) -> SignedRecord | None:
+        """The newest record known of a watched place."""
+        watcher = self.get(place)
+        return None if watcher is None else watcher.newest
+
+    def holders(self, place: bytes) -> tuple[Contact, ...]:
+        """The holders with which subscriptions to a place stand."""
+        watcher = self.get(place)
+        return () if watcher is None else tuple(watcher.entries)
+
+    def on_notice(self, request: Notice, asking: Asking, now: float) -> Message:
+        """NOTICE → NOTICED."""
+        refusal = self._judge(request.record, asking.key, now)
+        if refusal is not Refusal.NONE:
+            self._context.count("notice_refused_" + refusal.name.lower())
+        return Noticed(request.rid, asking.token, refusal)
+
+    def on_stored(self, record: SignedRecord, now: float) -> None:
+        """We hold a new record ourselves."""
+        watcher = self.get(record.place)
+        if watcher is not None:
+            watcher.take(record, None, now)
+
+    def _judge(self, raw: bytes, key: bytes, now: float) -> Refusal:
+        try:
+            unverified = decode_record(raw)
+            watcher = self.get(unverified.place)
+            holder = None if watcher is None else watcher.holder(key)
+            if watcher is None or holder is None:
+                return Refusal.NOT_REGISTERED
+            if not self._limit.allow(key, now):
+                return Refusal.RATE_LIMITED
+            record = verify_record(unverified, now, self._context.verdicts, place=watcher.place)
+        except RecordRefused as error:
+            if error.refusal is not Refusal.EXPIRED:  # Which is a matter of clocks.
+                self._distrust(key, now)
+            return error.refusal
+        return watcher.take(record, holder, now)
+
+    def _distrust(self, key: bytes, now: float) -> None:
+        """A holder sent what no honest one keeps: have another in its place."""
+        for watcher in self:
+            holder = watcher.holder(key)
+            if holder is not None:
+                watcher.trying.pop(holder, None)
+                watcher.lose(holder, now)
