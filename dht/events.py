@@ -206,6 +206,14 @@ class RecordLapsed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class HoldersChanged(Event):
+    """The holders that tell us of a place we watch are others now; none while nobody is found."""
+
+    place: bytes
+    holders: tuple[Contact, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HomesChanged(Event):
     """The nodes that forward to us are others now: the peer record should say so."""
 

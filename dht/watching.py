@@ -12,7 +12,7 @@ from typing import Final
 from dht.constants import ID_BYTES
 from dht.contact import Contact
 from dht.errors import LocalError
-from dht.events import RecordChanged, RecordLapsed
+from dht.events import HoldersChanged, RecordChanged, RecordLapsed
 from dht.keeping import EntryKeeper, Keepers, refusal_of
 from dht.limits import RateLimiter
 from dht.operation import Context
@@ -60,6 +60,7 @@ class Watcher(EntryKeeper):
         super().__init__(context, place, context.config.watch_holders, now)
         self._rng = rng
         self._pause = self.beat
+        self._reported: tuple[Contact, ...] | None = None
         self.newest: SignedRecord | None = None
         """The newest valid record seen, until it expires."""
 
@@ -144,6 +145,13 @@ class Watcher(EntryKeeper):
             lapsed, self.newest = self.newest, None
             self.context.emit(RecordLapsed(self.place, lapsed))
         return super().tick(now)
+
+    def changed(self, now: float) -> None:
+        """Report the holders when they are others."""
+        holders = tuple(self.entries)
+        if holders != self._reported and not self.trying and not self.looking:
+            self._reported = holders
+            self.context.emit(HoldersChanged(self.place, holders))
 
     def holder(self, key: bytes) -> Contact | None:
         """The holder of that node key which was asked for a subscription."""

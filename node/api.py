@@ -17,9 +17,11 @@ from node.api_errors import failure_of, kebab
 from node.api_files import FileCommands
 from node.api_json import record_to_json, to_json
 from node.api_params import Params
+from node.node_results import capability_names
 
 if TYPE_CHECKING:
-    from node.node import GetOutcome, Node, NodeEvent
+    from node.node import GetOutcome, Node, NodeEvent, RecordNews
+    from node.protocols.peer_record import PeerRecord
 
 Document = dict[str, Any]
 
@@ -50,6 +52,7 @@ class Api:
             "send": files.send,
             "receive": files.receive,
             "log": self._log,
+            "watch": self._watch,
         }
 
     @property
@@ -153,6 +156,23 @@ class Api:
         outcome = await self._node.connect(peer, timeout=timeout)
         yield {"event": "done", "peer": peer.text, **to_json(outcome)}
 
+    async def _watch(self, params: Params) -> AsyncGenerator[Document, None]:
+        peer = params.peer_or_none("peer")
+        salt = params.data("salt_base64")
+        place = params.place("place")
+        count = params.integer("count", 1, 2**31)
+        params.done()
+        if (peer is None) == (place is None) or (place is not None and salt is not None):
+            raise ApiFailure("bad-input", "watch: give a peer (with a salt, for another record of its), or a place")
+        yield {"event": "watching", "peer": None if peer is None else peer.text}
+        records = 0
+        async with aclosing(self._node.watch(peer, salt=salt, place=place)) as changes:
+            async for news in changes:
+                yield news_document(news)
+                records += news.event == "record"
+                if count is not None and records >= count:
+                    return
+
     async def _log(self, params: Params) -> AsyncGenerator[Document, None]:
         last = params.integer("last", 0, MAX_LOG_TAIL, 20)
         follow = params.flag("follow")
@@ -191,6 +211,32 @@ def get_document(outcome: GetOutcome) -> Document:
     """What a read brought: each record with its value in base64, and as text where it is text."""
     document: Document = to_json(outcome)
     document["records"] = [{**record_to_json(record), **value_document(record.payload)} for record in outcome.records]
+    return document
+
+
+def news_document(news: RecordNews) -> Document:
+    """What has changed of a record that is watched: of a peer record what it says, of another its value."""
+    document: Document = to_json(news)
+    if news.record is not None:
+        said = news.peer()
+        more = value_document(news.record.payload) if said is None else {"peer_record": said_document(said)}
+        document["record"] = {**record_to_json(news.record), **more}
+    return document
+
+
+def said_document(said: PeerRecord) -> Document:
+    """What a peer record says, as `find` tells it."""
+    document: Document = to_json(
+        {
+            "direct": said.direct,
+            "homes": said.homes,
+            "capabilities": capability_names(said.capabilities),
+            "status": said.status,
+            "online_since": said.online_since,
+            "changed": said.changed,
+            "fingerprint": said.fingerprint,
+        }
+    )
     return document
 
 

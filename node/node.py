@@ -6,8 +6,8 @@ Decides what can be asked of a node. Refuses to know how its parts are put toget
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ from dht.events import (
     Receipt,
 )
 from dht.identity import PublicKey
-from dht.records import Kind, mutable_place, topic_salt
+from dht.records import Kind, mutable_place, peer_place, topic_salt
 from node.adapters.file_outcomes import Progress
 from node.config import NodeConfig
 from node.driver import Driver, Stopped
@@ -43,6 +43,7 @@ from node.node_results import (
     SendOutcome,
 )
 from node.node_status import NodeStatus, contact_infos, node_status
+from node.node_watching import RecordNews
 from node.ports import LinkError, Stream
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ __all__ = [
     "NodeParts",
     "NodeStatus",
     "Receipt",
+    "RecordNews",
     "SendOutcome",
 ]
 
@@ -180,6 +182,23 @@ class Node:
             raise LocalError("say what to read: a salt, or a place")
         owner = owner or self.identity
         return await self.inside.lookups.get(mutable_place(owner, salt), owner)
+
+    async def watch(
+        self, peer: PublicKey | None = None, *, salt: bytes | None = None, place: bytes | None = None
+    ) -> AsyncGenerator[RecordNews, None]:
+        """Yield a record as it is now and whenever it changes: the peer's own one, its record under `salt`, or whatever
+        lies at `place`. Its holders tell of changes; nothing is asked again and again.
+
+        Close the iterator to end it (`contextlib.aclosing`); it ends by itself when the node stops.
+        """
+        if (peer is None) == (place is None) or (place is not None and salt is not None):
+            raise LocalError("say what to watch: a peer, a peer's record by its salt, or a place")
+        if place is None:
+            assert peer is not None
+            place = peer_place(peer) if salt is None else mutable_place(peer, salt)
+        async with aclosing(self.inside.watches.follow(place)) as changes:
+            async for news in changes:
+                yield news
 
     def set_status_text(self, text: str) -> None:
         """Show a line of text in our peer record."""

@@ -26,6 +26,7 @@ from node.node_parts import NodeParts, datagrams_for, engine_for, save_within
 from node.node_publishing import Publishing
 from node.node_tasks import Tasks
 from node.node_tunnel import TunnelledDatagrams
+from node.node_watching import Watches
 from node.protocols.peer_record import Capability
 from node.storage import DropMeta, Meta, Storage
 
@@ -51,6 +52,7 @@ class Inside:
     journal: Journal
     publishing: Publishing
     lookups: Lookups
+    watches: Watches
     links: Links
     files: Files
     outside: Outside
@@ -109,6 +111,8 @@ class Inside:
         )
         self.publishing.restore(snapshot)
         self.lookups = Lookups(driver)
+        self.watches = Watches(driver)
+        stack.callback(self.watches.end)
         self.links = Links(self._events, driver.now, driver.clock, parts.rng.randbytes, own=self.identity)
         self.files = Files(config, self.links, self._events, driver.now, driver.clock)
         self.outside = Outside(

@@ -123,6 +123,11 @@ class FindOutcome:
         return tuple(dict.fromkeys((*self.direct, *self.homes)))
 
 
+def capability_names(capabilities: Capability) -> tuple[str, ...]:
+    """What a peer says it can do, in words."""
+    return tuple(bit.name.lower() for bit in Capability if bit & capabilities and bit.name)
+
+
 def found_record(
     record: SignedRecord,
     said: PeerRecord,
@@ -138,7 +143,7 @@ def found_record(
         Reason.NONE,
         direct=said.direct,
         homes=said.homes,
-        capabilities=tuple(bit.name.lower() for bit in Capability if bit & said.capabilities and bit.name),
+        capabilities=capability_names(said.capabilities),
         status=said.status,
         online_since=said.online_since,
         changed=said.changed,

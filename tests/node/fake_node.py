@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ from node.node_results import (
     SendOutcome,
     WayPing,
 )
+from node.node_watching import RecordNews
 from node.ports import PairTried, WayTried
+from node.protocols.peer_record import Capability, PeerRecord
 
 IDENTITY = IdentityKey.from_seed(bytes(range(32)))
 FRIEND = IdentityKey.from_seed(bytes([7] * 32)).public
@@ -164,6 +166,21 @@ class FakeNode:
         if record is None:
             return GetOutcome(False, "no node that was asked has it", place, (), 0, {}, 0.1, STATS)
         return GetOutcome(True, "", place, (record,), 20, {}, 0.1, STATS)
+
+    async def watch(
+        self, peer: PublicKey | None = None, *, salt: bytes | None = None, place: bytes | None = None
+    ) -> AsyncGenerator[RecordNews, None]:
+        """Two versions of a record, then its end; of a friend the peer record."""
+        said = PeerRecord(direct=(CONTACT,), capabilities=Capability.WEBRTC, status="here", changed=1)
+        yield RecordNews("holders", NOW, bytes(20), None, 3)
+        for seq in (1, 2):
+            if salt is None and peer is not None:
+                record = sign_record(IDENTITY, Kind.PEER, said.to_bytes(), seq=seq, expires=NOW + 1000)
+            else:
+                value = b"version %d" % seq
+                record = sign_record(IDENTITY, Kind.MUTABLE, value, seq=seq, expires=NOW + 1000, salt=b"s")
+            yield RecordNews("record", NOW + seq, record.place, record, 3, CONTACT if seq > 1 else None)
+        yield RecordNews("lapsed", NOW + 1000, record.place, record, 0)
 
     def recent_events(self) -> list[NodeEvent]:
         return self.log.recent()
