@@ -129,7 +129,7 @@ def test_what_is_watched_must_be_said(virtually):
 
 
 async def test_the_api_tells_values_and_peer_records():
-    api = Api(FakeNode())
+    api = Api(FakeNode())  # type: ignore[arg-type]
     events = [event async for event in api.stream("watch", {"peer": FRIEND.text, "salt_base64": "cw=="})]
     assert [event["event"] for event in events] == ["watching", "holders", "record", "record", "lapsed"]
     assert (events[3]["record"]["value_text"], events[3]["via"]) == ("version 2", CONTACT.text)
@@ -144,7 +144,7 @@ async def test_the_api_tells_values_and_peer_records():
 @pytest.mark.parametrize("params", [{}, {"place": "00" * 20, "salt_base64": "cw=="}, {"place": "00"}, {"count": 0}])
 async def test_the_api_refuses_what_names_no_record(params):
     with pytest.raises(ApiFailure, match="watch: ") as caught:
-        [event async for event in Api(FakeNode()).stream("watch", params)]
+        [event async for event in Api(FakeNode()).stream("watch", params)]  # type: ignore[arg-type]
     assert caught.value.kind == "bad-input"
 
 

@@ -1,0 +1,141 @@
+"""Records that are followed: how soon who watches one is told of a newer one, and what that costs.
+
+    rookery simulate run watch
+
+Half an hour of quiet without anybody watching, then half an hour with, give the traffic of a subscription; then
+the network churns while records are replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import Field
+
+from dht.events import Event, Mode, RecordChanged
+from dht.identity import IdentityKey
+from simulations.observations import traffic
+from simulations.peers import Peer
+from simulations.profiles import Profile
+from simulations.scenario import scenario
+from simulations.settings import Parameters
+from simulations.workload import PutOutcome
+from simulations.world import World
+
+WATCHER = Profile(name="watcher", mode=Mode.CLIENT, behind=True)
+"""Who watches: a client, behind a router where the world has them."""
+
+PATIENCE = 20.0
+"""Seconds after which a watcher counts as not told. UNSOURCED: longer than the three tries of a holder."""
+
+
+class WatchedRecords(Parameters):
+    """How soon watchers are told of a newer record while nodes come and go, and the traffic of a subscription."""
+
+    nodes: int = Field(300, ge=20, description="servers")
+    watchers: int = Field(60, ge=1, description="clients that watch one record each")
+    records: int = Field(20, ge=1, description="records that are watched")
+    sessions: str = Field(
+        "weibull:0.59,41.9m", description="model of the servers' time on (the default: BitTorrent, 2006)"
+    )
+    downtime: str = Field("exponential:1h", description="model of their time off")
+    quiet: int = Field(30, ge=1, description="minutes of quiet over which traffic is measured, twice")
+    minutes: int = Field(60, ge=1, description="minutes of churn")
+    puts_a_minute: int = Field(6, ge=1, description="records replaced in each of them")
+
+
+class Told:
+    """Who was told of what, and when."""
+
+    def __init__(self) -> None:
+        self.at: dict[tuple[int, bytes, int], float] = {}
+        self.by_notice = 0
+
+    def __call__(self, peer: Peer, event: Event, now: float) -> None:
+        """Take in an event of a peer's."""
+        if isinstance(event, RecordChanged):
+            key = (peer.index, event.place, event.record.seq)
+            self.by_notice += event.via is not None and key not in self.at
+            self.at.setdefault(key, now)
+
+
+@scenario("watch", "Records are followed", WatchedRecords)
+async def watch(world: World, p: WatchedRecords) -> None:
+    """Measure quiet traffic without and with watchers; then let servers come and go, and replace records."""
+    world.planned = p.nodes / 50 + 2 * 60 * p.quiet + 60 * p.minutes + 240
+    servers = world.add(p.nodes)
+    watchers = world.add(p.watchers, WATCHER, group="watchers")
+    await world.settle()
+    owners = [IdentityKey.from_seed(world.streams.stream(f"watch/owner/{n}").randbytes(32)) for n in range(p.records)]
+    latest = [await world.put(owner=owner) for owner in owners]
+    await world.run(minutes=2)
+
+    quiet = await spent(world, p.quiet)
+    told = Told()
+    world.watchers.append(told)
+    followed = begin(watchers, latest)
+    await world.run(minutes=2)
+    watched = await spent(world, p.quiet)
+    hourly = (watched - quiet) / len(watchers) * 60 / p.quiet
+    world.metrics.value("bytes a watcher and hour", hourly)
+    world.metrics.value("subscriptions", sum(peer.engine.watchers() for peer in world.living))
+
+    # The first contacts stay, as they would: who comes back must find the network.
+    world.churn(p.sessions, p.downtime, servers)
+    before = told.by_notice
+    asked: list[tuple[float, int, int]] = []
+    rng = world.streams.stream("watch/which")
+    publisher = world.bootstraps[0]
+    for _ in range(p.minutes):
+        for index in rng.sample(range(p.records), min(p.puts_a_minute, p.records)):
+            seq = latest[index].record.seq + 1
+            asked.append((world.queue.now, index, seq))
+            latest[index] = await world.put(owner=owners[index], seq=seq, by=publisher)
+            await world.run(seconds=max(0.0, 60 / p.puts_a_minute - (world.queue.now - asked[-1][0])))
+    await world.run(seconds=PATIENCE)
+    judge(world, told, asked, followed, latest)
+    world.metrics.value("told by a notice", (told.by_notice - before) / max(1, len(told.at) - len(watchers)))
+    world.metrics.expect("told.success", at_least=0.99)
+    world.metrics.expect("told.p95", at_most=3.0)
+
+
+async def spent(world: World, minutes: int) -> int:
+    """Bytes that all hosts together send in the next minutes."""
+    before = traffic(world)
+    await world.run(minutes=minutes)
+    return traffic(world) - before
+
+
+def begin(watchers: Iterable[Peer], records: list[PutOutcome]) -> dict[int, list[int]]:
+    """Let each of the watchers follow one record, in turn; says who follows which."""
+    followed: dict[int, list[int]] = {index: [] for index in range(len(records))}
+    for number, peer in enumerate(watchers):
+        index = number % len(records)
+        followed[index].append(peer.index)
+        follow(peer, records[index].record.place)
+    return followed
+
+
+def follow(peer: Peer, place: bytes) -> None:
+    """Let a peer watch a place."""
+    assert peer.host is not None
+    peer.host.command(lambda _, now: peer.engine.watching.watch(place, now + peer.clock_offset))
+
+
+def judge(
+    world: World,
+    told: Told,
+    asked: list[tuple[float, int, int]],
+    followed: dict[int, list[int]],
+    latest: list[PutOutcome],
+) -> None:
+    """Record for every replaced record and each of its watchers when it was told, counted from when the put began."""
+    for began, index, seq in asked:
+        for watcher in followed[index]:
+            at = told.at.get((watcher, latest[index].record.place, seq))
+            took = PATIENCE if at is None else at - began
+            ok = at is not None and took <= PATIENCE
+            reason = "" if ok else "never" if at is None else "late"
+            world.metrics.operation(
+                "told", started=began - world.started, took=took, ok=ok, reason=reason, node=watcher
+            )
