@@ -65,6 +65,13 @@ BEP42_MASK_V4: Final = 0x030F3FFF
 BEP42_MASK_V6: Final = 0x0103070F1F3F7FFF
 """Bits of the upper half of an IPv6 address that count (BEP 42)."""
 
+PRINT_BYTES: Final = 8
+"""Fingerprint of a record in a HAVE. Two of 4,096 share one by chance with 2^-41; whoever makes two on purpose
+(2^32 tries) hides a record of its own."""
+
+MAX_PRINTS: Final = 128
+"""Fingerprints in one HAVE: 1,024 bytes beside its head."""
+
 MAX_SIGNAL: Final = 900
 """Largest sealed signal in bytes: fits a datagram beside recipient, reply handle and envelope."""
 

@@ -23,6 +23,7 @@ from dht.wire import (
     DownHint,
     FindNode,
     Get,
+    Have,
     Message,
     Nodes,
     Notice,
@@ -36,11 +37,12 @@ from dht.wire import (
     Signal,
     Stored,
     Value,
+    Want,
     Watch,
     Watched,
 )
 
-_SERVER_REPLIES: Final = frozenset((Nodes, Value, Stored, Registered, Watched))
+_SERVER_REPLIES: Final = frozenset((Nodes, Value, Stored, Registered, Watched, Want))
 """Only servers give these answers: whoever does belongs into the table."""
 
 _CLIENT_ANSWERS: Final = (Ping, Signal, Notice)
@@ -143,6 +145,8 @@ class Dispatch:
                 return self._responder.on_find_node(request, asking, table)
             case Get():
                 return self._responder.on_get(request, asking, table, now)
+            case Have():
+                return self._responder.on_have(request, asking, table, now)
             case Put():
                 return self._responder.on_put(request, asking, table, own_id, now)
             case Ping():

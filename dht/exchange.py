@@ -25,6 +25,7 @@ from dht.wire import (
     Dialed,
     FindNode,
     Get,
+    Have,
     Message,
     Nodes,
     Notice,
@@ -39,6 +40,7 @@ from dht.wire import (
     Signaled,
     Stored,
     Value,
+    Want,
     Watch,
     Watched,
     decode_message,
@@ -55,6 +57,7 @@ _REPLY_OF: Final[dict[type[Request], type[Message]]] = {
     DialBack: Dialed,
     Watch: Watched,
     Notice: Noticed,
+    Have: Want,
 }
 
 _PADS: Final[dict[type[Request], bytes]] = {
@@ -142,8 +145,8 @@ class Exchange:
         resend: bool = False,
         timeout: float | None = None,
         bare: bool = False,
-    ) -> None:
-        """Send a request; its outcome goes to `owner`. `bare`: without padding, where a short reply will do."""
+    ) -> int:
+        """Send a request and return its id. Its outcome goes to `owner`. `bare`: no padding, a short reply will do."""
         requests = self.requests
         token = requests.token_for(contact.key, now)
         if not (token or bare) and kind in _PADS:
@@ -155,10 +158,11 @@ class Exchange:
         except BoxError:
             self._counters["weak_node_key"] += 1
             requests.start(pending, b"", now, resend=False, timeout=0.0)
-            return
+            return pending.rid
         self._out.append((data, contact.address))
         self._note(contact.key, contact.address)
         requests.start(pending, data, now, resend=resend, timeout=timeout)
+        return pending.rid
 
     def resend(self, pending: Pending) -> None:
         """Send a slow request once more."""

@@ -1,4 +1,4 @@
-"""Keeping the table alive: asking back who asked us, liveness, bucket refresh, hints of the dead, repair of records.
+"""Keeping the table alive: asking back who asked us, liveness, bucket refresh, hints of the dead.
 
 Everything here is driven by one tick; all of it is rate-limited, so that a stranger cannot make us busy.
 """
@@ -12,15 +12,13 @@ from typing import Final
 from dht.config import DhtConfig
 from dht.constants import ID_BITS, ID_BYTES
 from dht.contact import Contact
-from dht.events import ContactAdded, ContactRemoved, Receipt
+from dht.events import ContactAdded, ContactRemoved
 from dht.limits import RateLimiter
 from dht.operation import Context, Operation, QuietWalk
-from dht.publish import PutWalk
-from dht.records import Refusal
+from dht.repair import Repair
 from dht.requests import Pending
 from dht.routing import Offer, Table
 from dht.store import Store
-from dht.walks import GetWalk
 from dht.wire import FindNode, Message, Nodes
 
 TICK: Final = 15.0
@@ -32,9 +30,6 @@ datagrams a second an hour later, for some ten otherwise."""
 
 CHECKS_A_TICK: Final = 8
 """Questionable contacts asked in one tick, so that a thousand silent contacts cost a trickle."""
-
-REPAIRS_A_TICK: Final = 8
-"""Records stored anew in one tick."""
 
 HINT_INTERVAL: Final = 10.0
 """Seconds between hints to one node, and between heeding hints about one contact: caps what a liar sets off."""
@@ -76,35 +71,13 @@ class Revival(Check):
         QuietWalk(self.context, self._place, now).start(now, [pending.contact])
 
 
-class Repair(PutWalk):
-    """Stores a held record anew. Where others hold a newer one, ours is replaced by it."""
-
-    def acknowledge(self, receipt: Receipt) -> None:
-        """Nobody waits for it."""
-
-    def report(self, receipt: Receipt, now: float) -> None:
-        """See whether we were the stale one."""
-        if any(verdict.refusal is Refusal.OLDER for verdict in receipt.verdicts):
-            CatchUp(self.context, 0, self.target, now, quorum=self.context.config.read_quorum).start(now)
-
-
-class CatchUp(GetWalk):
-    """Reads what is stored at a place, and holds the newest of it."""
-
-    def report(self, now: float) -> None:
-        """Keep what is newer than ours."""
-        for record in self.newest:
-            if self.context.keep(record, record.expires, None, now) is Refusal.NONE:
-                self.context.count("caught_up")
-
-
 class Maintenance:
     """What the engine does of its own accord."""
 
     def __init__(self, context: Context, config: DhtConfig, store: Store, rng: Random, now: float) -> None:
         self._context = context
         self._config = config
-        self._store = store
+        self.repair = Repair(context, config, store, rng)
         self._rng = rng
         self._asked_back = RateLimiter(config.verify_rate, config.verify_rate * 2)
         self._asked_each = RateLimiter(1 / HINT_INTERVAL, 1.0)
@@ -139,7 +112,7 @@ class Maintenance:
         self._check_silent(now)
         self._check_lost(now)
         self._refresh_buckets(now)
-        self._repair(now)
+        self.repair.tick(TICK, now)
 
     def check(self, contact: Contact, now: float, *, bare: bool = False) -> None:
         """Ask a contact for a sign of life; `bare` for one, without room for neighbours it might name."""
@@ -160,6 +133,7 @@ class Maintenance:
             self._context.emit(ContactRemoved(before))
         if outcome is Offer.ADDED:
             self._context.emit(ContactAdded(contact))
+            self.repair.on_newcomer(contact, now)
         elif outcome is Offer.FULL:
             self._on_full(contact, now)
 
@@ -238,18 +212,3 @@ class Maintenance:
             QuietWalk(self._context, target.to_bytes(ID_BYTES, "big"), now).start(now)
             # As if some time ago: those who joined together shall not look into their buckets together for ever.
             table.bucket_of(target).refreshed = now - self._rng.uniform(0, REFRESH_SPREAD * interval)
-
-    def _repair(self, now: float) -> None:
-        """Store anew what nobody has stored for an interval. Jitter lets one holder of twenty do it, and the others see
-        their copies refreshed (Kademlia paper, section 2.5)."""
-        interval = self._config.repair_interval
-        repaired = 0
-        for held in self._store.entries():
-            if repaired == REPAIRS_A_TICK:
-                break
-            if now - held.refreshed < interval or self._rng.random() > TICK / (interval / 4):
-                continue
-            held.refreshed = now
-            repaired += 1
-            self._context.count("repairs")
-            Repair(self._context, 0, held.record, now, expected_seq=None, until=held.expires).start(now)

@@ -44,8 +44,8 @@ class Context(Protocol):
         resend: bool = False,
         timeout: float | None = None,
         bare: bool = False,
-    ) -> None:
-        """Send a request whose outcome goes to `owner`; `fields` are those after token and server flag.
+    ) -> int:
+        """Send a request whose outcome goes to `owner`; returns its id. `fields` are those after token and server flag.
 
         `resend`: once more when it is slow. `timeout`: seconds, where the answer depends on a third party.
         `bare`: no padding to an address that knows us not, where a short reply will do.

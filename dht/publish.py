@@ -40,12 +40,10 @@ class PutWalk(Walk):
         now: float,
         *,
         expected_seq: int | None,
-        until: float | None = None,
     ) -> None:
         super().__init__(context, op, record.place, now)
         self._record = record
-        until = record.expires if until is None else until
-        self._lifetime = max(0, min(int(until - now), 2**32 - 1))
+        self._lifetime = max(0, min(int(record.expires - now), 2**32 - 1))
         self._expected_seq = expected_seq
         self._current: int | None = None
         """Compare-and-swap: the newest sequence number met on the way, but for that of this very record."""
@@ -166,11 +164,10 @@ class PutWalk(Walk):
     def _widen(self) -> None:
         """Where more nodes crowd the distance k should span than chance puts there, go on to all of them: Sybils that
         crowd a place push honest holders out of the k closest, not out of the region."""
-        k = self.context.config.k
         if self.context.size.samples < CONFIDENT_SAMPLES:
             return
-        crowd = min(self.lookup.named_within(self.region), _WIDEST * k)
-        if crowd > max(k + _CROWD * math.sqrt(k), self._widened):
+        crowd = crowd_in(self.lookup.named_within(self.region), self.context.config.k)
+        if crowd > self._widened:
             self._widened = crowd
             self.lookup.widen(crowd)
 
@@ -230,3 +227,19 @@ class PutWalk(Walk):
             holders += stats.failures
         needed = self.context.config.acknowledgements(min(holders, self.context.config.k))
         return Receipt(self.target, self._record.seq, tuple(self._verdicts.values()), needed, stats)
+
+
+def crowd_in(named: int, k: int) -> int:
+    """How many holders a record has where `named` nodes lie within the distance that k should span: 0 for as many as
+    usual, where `named` is no more than chance puts there."""
+    crowd = min(named, _WIDEST * k)
+    return crowd if crowd > k + _CROWD * math.sqrt(k) else 0
+
+
+def crowd_of(context: Context, place: int) -> int:
+    """The same around a place that we hold a record of, by what our table knows."""
+    if context.size.samples < CONFIDENT_SAMPLES:
+        return 0
+    region = min(context.size.expected_distance(context.config.k), context.table.reach(context.config.k))
+    near = context.table.neighbours(place, _WIDEST * context.config.k)
+    return crowd_in(sum(contact.long_id ^ place < region for contact in near), context.config.k)

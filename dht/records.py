@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from dht.constants import KEY_BYTES, MAX_RECORD, MAX_SALT, SIGNATURE_BYTES
+from dht.constants import KEY_BYTES, MAX_RECORD, MAX_SALT, PRINT_BYTES, SIGNATURE_BYTES
 from dht.errors import LocalError, RemoteError, WeakKey
 from dht.identity import IdentityKey, PublicKey, check_strict_point, hash_place, verify_strict
 
@@ -31,8 +31,9 @@ _SIGN_DOMAIN: Final = b"rookery/record/1\x00"
 _HEAD: Final = struct.Struct(">BB32sQQB")
 _SHORT_HEAD: Final = struct.Struct(">BBQ")
 
-MAX_LIFETIME: Final = 48 * 3600.0
-"""Longest time a record may still live when it is stored, in seconds (IPFS keeps provider records for 48 h)."""
+MAX_LIFETIME: Final = 8 * 86_400.0
+"""Longest time a record may still live when it is stored, in seconds. UNSOURCED: a week without its publisher, and a
+day; IPFS keeps provider records for 48 h."""
 
 CLOCK_TOLERANCE: Final = 2 * 3600.0
 """Clock error granted to an owner, in seconds: an hour off, as time zone mistakes are, must not cut a peer off.
@@ -181,6 +182,11 @@ def topic_salt(name: str) -> bytes:
 def topic_place(name: str) -> bytes:
     """The place where announcements under a topic's name are kept. Their salt is `topic_salt`, not this."""
     return place_of(Kind.TOPIC, b"", topic_salt(name))
+
+
+def fingerprint(raw: bytes) -> bytes:
+    """The 8 bytes that stand for a record of these bytes where holders compare what they have."""
+    return hashlib.blake2b(raw, digest_size=PRINT_BYTES, person=b"rookery/have").digest()
 
 
 def sign_record(

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dht.config import DhtConfig
-from dht.constants import MAX_CONTACTS, MAX_MESSAGE, OVERHEAD_BYTES
+from dht.constants import MAX_CONTACTS, MAX_MESSAGE, OVERHEAD_BYTES, PRINT_BYTES
 from dht.contact import Address, Contact, pack_address, pack_contacts
 from dht.events import Event, RecordDropped, RecordStored
 from dht.limits import RateLimiter, Tokens, prefix_of
 from dht.records import RecordRefused, Refusal, SignedRecord, VerdictCache, decode_record, verify_record
 from dht.routing import Table
 from dht.store import Store
-from dht.wire import FindNode, Get, Message, Nodes, Ping, Pong, Put, Request, Stored, Value
+from dht.wire import FindNode, Get, Have, Message, Nodes, Ping, Pong, Put, Request, Stored, Value, Want
 
 _NODES_HEAD = 36
 """Message bytes of NODES without contacts: array, number, id (9), token (10), two strings' heads (6), rounded up."""
@@ -44,7 +44,7 @@ class Asking:
 
 
 class Responder:
-    """Answers PING, FIND_NODE, GET and PUT from the table and the store."""
+    """Answers PING, FIND_NODE, GET, PUT and HAVE from the table and the store."""
 
     def __init__(
         self,
@@ -129,6 +129,20 @@ class Responder:
         )
         held = self._store.held(record.place, record.owner)
         return refusal, record.place, held.record.seq if held is not None else 0
+
+    def on_have(self, request: Have, asking: Asking, table: Table, now: float) -> Message:
+        """HAVE → WANT: which of the records named are not held here. What is held counts as looked after when a node of
+        our table names it."""
+        known = table.get(asking.key) is not None
+        count = len(request.prints) // PRINT_BYTES
+        wanted = 0
+        for start in range(0, count * PRINT_BYTES, PRINT_BYTES):
+            held = self._store.by_print(request.prints[start : start + PRINT_BYTES], now)
+            wanted = wanted << 1 | (held is None)
+            if held is not None and known:
+                held.refreshed = now
+        length = -(-count // 8)
+        return Want(request.rid, asking.token, (wanted << 8 * length - count).to_bytes(length, "big"))
 
     def keep(
         self, record: SignedRecord, now: float, *, expires: float, prefix: bytes = b"", expected_seq: int | None = None

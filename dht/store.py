@@ -9,7 +9,7 @@ import heapq
 from dataclasses import dataclass
 
 from dht.config import DhtConfig
-from dht.records import Kind, Refusal, SignedRecord, check_replaces
+from dht.records import Kind, Refusal, SignedRecord, check_replaces, fingerprint
 
 
 @dataclass(slots=True)
@@ -21,7 +21,13 @@ class Held:
     prefix: bytes
     """/24 or /48 it came from; empty for none to count against."""
     refreshed: float
-    """When it was last stored, by whomever: holders repair only what nobody has refreshed."""
+    """When it was last stored or compared, by whomever: holders see only to what nobody has seen to."""
+    compared: float
+    """When we compared it with its other holders ourselves, or first held it."""
+    print: bytes
+    """Its fingerprint."""
+    number: int
+    """Its place as an integer."""
 
 
 class Store:
@@ -35,6 +41,7 @@ class Store:
         self._bytes = 0
         self._owners: dict[bytes, int] = {}
         self._prefixes: dict[bytes, int] = {}
+        self._prints: dict[bytes, Held] = {}
         self._deadlines: list[tuple[float, bytes, bytes]] = []
         self._by_distance: list[tuple[int, bytes, bytes]] = []
         """A heap, farthest first; what was removed is skipped when it comes up."""
@@ -67,6 +74,11 @@ class Store:
     def held(self, place: bytes, owner: bytes) -> Held | None:
         """The entry of one owner at a place."""
         return self._places.get(place, {}).get(owner)
+
+    def by_print(self, fingerprint: bytes, now: float) -> Held | None:
+        """The entry with that fingerprint, unless it has expired."""
+        held = self._prints.get(fingerprint)
+        return held if held is not None and held.expires > now else None
 
     def entries(self) -> list[Held]:
         """Everything held."""
@@ -112,7 +124,8 @@ class Store:
             dropped.append(victim.record)
         if old is not None:
             self._remove(old)
-        self._add(Held(record, expires, prefix, now))
+        number = int.from_bytes(record.place, "big")
+        self._add(Held(record, expires, prefix, now, now, fingerprint(record.raw), number))
         return Refusal.NONE, dropped
 
     def expire(self, now: float) -> list[SignedRecord]:
@@ -143,6 +156,7 @@ class Store:
     def _add(self, entry: Held) -> None:
         record = entry.record
         self._places.setdefault(record.place, {})[record.owner] = entry
+        self._prints[entry.print] = entry
         self._count += 1
         self._bytes += len(record.raw)
         if record.owner:
@@ -156,6 +170,8 @@ class Store:
         record = entry.record
         place = self._places[record.place]
         del place[record.owner]
+        if self._prints.get(entry.print) is entry:
+            del self._prints[entry.print]
         if not place:
             del self._places[record.place]
         self._count -= 1

@@ -19,8 +19,10 @@ from dht.constants import (
     KEY_BYTES,
     MAX_CONTACTS,
     MAX_MESSAGE,
+    MAX_PRINTS,
     MAX_RECORD,
     MAX_SIGNAL,
+    PRINT_BYTES,
     SIGNATURE_BYTES,
     TOKEN_BYTES,
 )
@@ -223,6 +225,20 @@ class Noticed(Message, frozen=True, array_like=True, gc=False, tag=20):
     status: Status
 
 
+class Have(Request, frozen=True, array_like=True, gc=False, tag=21):
+    """These records I hold, and you should hold them, too: which do you lack?"""
+
+    prints: Annotated[bytes, Meta(min_length=PRINT_BYTES, max_length=PRINT_BYTES * MAX_PRINTS)]
+    """The records' fingerprints, 8 bytes each (`records.fingerprint`)."""
+
+
+class Want(Message, frozen=True, array_like=True, gc=False, tag=22):
+    """Those of your HAVE that I lack, and may be sent."""
+
+    bits: Annotated[bytes, Meta(max_length=MAX_PRINTS // 8)]
+    """A bit for each fingerprint, the first one the highest bit of the first byte."""
+
+
 AnyMessage = (
     Ping
     | Pong
@@ -244,6 +260,8 @@ AnyMessage = (
     | Watched
     | Notice
     | Noticed
+    | Have
+    | Want
 )
 
 _encode: Final = msgspec.msgpack.Encoder().encode

@@ -74,9 +74,9 @@ class NetworkSettings(Settings):
         le=MAX_LIFETIME / 2,
     )
     record_ttl: float = setting(
-        MAX_LIFETIME,
+        48 * 3600.0,
         "Seconds that a published record lives when it is not published again.",
-        allowed="seconds, from 300 to 172800 (48 h, the most that nodes store)",
+        allowed="seconds, from 300 to 691200 (8 days, the most that nodes store)",
         source="IPFS keeps provider records for 48 h",
         ge=300,
         le=MAX_LIFETIME,

@@ -14,10 +14,11 @@ from typing import Any, Final
 from dht.contact import Address, Contact
 from dht.dialback import DialBackRound
 from dht.engine import DhtEngine
-from dht.maintenance import CatchUp, Check, Repair, Revival
+from dht.maintenance import Check, Revival
 from dht.meeting import Forward, HomeKeeper, SignalOperation
 from dht.operation import QuietWalk
 from dht.publish import PutWalk
+from dht.repair import CatchUp, Compare
 from dht.requests import Owner, Pending
 from dht.walks import FindNodeWalk, GetWalk, JoinWalk, PingOperation
 from dht.wire import Message, Request
@@ -34,7 +35,7 @@ PURPOSES: Final[dict[type, str]] = {
     HomeKeeper: "homes",
     SignalOperation: "signals",
     Forward: "signals",
-    Repair: "repair",
+    Compare: "repair",
     CatchUp: "repair",
     PutWalk: "publish",
     GetWalk: "read",
@@ -142,12 +143,13 @@ class Metered(DhtEngine):
 
         def request(
             contact: Contact, owner: Owner, kind: type[Request], fields: tuple[object, ...], now: float, **how: Any
-        ) -> None:
+        ) -> int:
             purpose = PURPOSES.get(type(owner), "other")
             before = len(self._exchange._out)
-            send(contact, _Charged(self, owner, purpose), kind, fields, now, **how)
+            rid = send(contact, _Charged(self, owner, purpose), kind, fields, now, **how)
             for data, _ in self._exchange._out[before:]:
                 tally.charge(purpose, len(data))
+            return rid
 
         self.request = request
 

@@ -44,7 +44,8 @@ LAYERS: dict[str, float] = {
     "dht/exchange.py": 5.3,
     "dht/responder.py": 5,
     "dht/publish.py": 5,
-    "dht/maintenance.py": 5,
+    "dht/repair.py": 5.2,
+    "dht/maintenance.py": 5.25,
     "dht/dialback.py": 5.5,
     "dht/inbox.py": 5.7,
     "dht/outlook.py": 5.7,
@@ -188,8 +189,6 @@ SAME_LAYER: dict[str, tuple[str, ...]] = {
     "node/adapters/certificate.py": ("node/adapters/keyfile.py",),
     # What the kernel can join is the same on every port.
     "node/adapters/udp.py": ("node/adapters/webrtc.py",),
-    # Upkeep includes publishing again, and reading what is newer.
-    "dht/maintenance.py": ("dht/publish.py", "dht/walks.py"),
 }
 """Imports within one layer that are meant: importer (a file, or a folder with its slash) → what it may import.
 

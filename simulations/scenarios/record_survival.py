@@ -1,7 +1,7 @@
 """Records whose publisher has gone for good, in a network whose nodes come and go.
 
-Holders look after them: whoever saw no copy stored for an hour stores the record anew with those that are nearest now.
-Sweep `repair_hours` to see what rarer repair saves, and when it is too rare.
+Holders look after them: one compares its records with those that should hold them now, and stores what they lack. Sweep
+`repair_hours` to see what rarer looks save, and when they are too rare.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from dht.config import DhtConfig
-from dht.engine import DhtEngine
 from dht.records import MAX_LIFETIME
 from simulations.errors import BadScenario
 from simulations.observations import copies, traffic
 from simulations.scenario import ModelRun, scenario
 from simulations.settings import Parameters
+from simulations.traffic import Metered, Tally
 
 if TYPE_CHECKING:
     from simulations.peers import Peer
@@ -36,7 +36,7 @@ class RecordSurvival(Parameters):
     downtime: str = Field("exponential:2h", description="model of the time off; the model engine knows none")
     keep_state: bool = Field(False, description="whether a holder that comes back still has its copies (protocol only)")
     repair_hours: float = Field(
-        1.0, ge=0.25, description="hours after which a holder that saw no copy stored stores it"
+        1.0, ge=0.25, description="hours after which a record that nobody compared is compared; adapts from there"
     )
     records: int = Field(50, ge=1, description="records put by one publisher, which then goes")
     hours: int = Field(16, ge=1, description="time that is watched after it has gone")
@@ -82,7 +82,9 @@ async def record_survival(world: World, p: RecordSurvival) -> None:
     world.planned = p.nodes / 50 + HOUR + life
     counted: Counter[str] = Counter()
 
-    class Counting(DhtEngine):
+    tallies: dict[int, Tally] = {}
+
+    class Counting(Metered):
         """An engine whose counts outlive it."""
 
         def count(self, what: str) -> None:
@@ -90,8 +92,10 @@ async def record_survival(world: World, p: RecordSurvival) -> None:
             super().count(what)
             counted[what] += 1
 
-    def make(peer: Peer) -> DhtEngine:
-        return world.make_engine(peer, Counting)
+    def make(peer: Peer) -> Metered:
+        engine = world.make_engine(peer, Counting)
+        engine.meter(tallies.setdefault(peer.index, Tally()))
+        return engine
 
     world.config = p.config
     # The list's servers were there before: they live anew by the new rule.
@@ -105,17 +109,14 @@ async def record_survival(world: World, p: RecordSurvival) -> None:
     # Until as many are away as will be from now on.
     await world.run(hours=1)
 
-    sent = traffic(world)
-    await world.run(minutes=5)
-    idle = (traffic(world) - sent) / 300
-    began, sent = world.elapsed, traffic(world)
     records = [(await world.put(life=life, by=publisher)).record for _ in range(p.records)]
     await world.run(seconds=5)
-    bytes_a_store = (traffic(world) - sent - idle * (world.elapsed - began)) / p.records
     world.kill(peers=[publisher])
     world.metrics.mark("the publisher has gone")
 
-    sent, counted["repairs"], living = traffic(world), 0, 0.0
+    sent, living = traffic(world), 0.0
+    before = sum(tally.bytes["repair"] for tally in tallies.values())
+    counted.clear()
     held = copies(world, records)
     counts = [fmean(held)]
     for _ in range(p.hours):
@@ -134,9 +135,10 @@ async def record_survival(world: World, p: RecordSurvival) -> None:
     value("records alive at the end", sum(map(bool, held)) / len(held))
     value("copies of a record, mean", fmean(counts))
     value("repairs a record and day", repairs)
-    # A repair is a walk and a store as the first one was.
-    value("upkeep a record and day", repairs * bytes_a_store, "B")
-    value("upkeep a holder, record and day", repairs * bytes_a_store / fmean(counts), "B")
+    upkeep = (sum(tally.bytes["repair"] for tally in tallies.values()) - before) / p.records / days
+    value("comparisons a record and day", counted["compared"] / p.records / days)
+    value("upkeep a record and day", upkeep, "B")
+    value("upkeep a holder, record and day", upkeep / fmean(counts), "B")
     value("all traffic a node and day", spent / living / days, "B")
     world.metrics.expect("records alive at the end", at_least=0.99)
     world.metrics.expect("get.success", at_least=0.99)

@@ -53,8 +53,9 @@ class Sent:
         resend: bool = False,
         timeout: float | None = None,
         bare: bool = False,
-    ) -> None:
+    ) -> int:
         self.sent.append((kind, contact, fields))
+        return len(self.sent)
 
     def emit(self, event: Event) -> None: ...
 

@@ -4,8 +4,7 @@ import pytest
 
 from dht.config import DhtConfig
 from dht.engine import DhtEngine
-from dht.events import GetDone, Mode, PutAcknowledged, PutDone, RecordStored
-from dht.maintenance import Repair
+from dht.events import GetDone, Mode, PutAcknowledged, PutDone
 from dht.publish import PutWalk
 from dht.records import Refusal
 from dht.requests import Pending
@@ -255,64 +254,6 @@ class TestCrowds:
         receipt = wire.last(writer, PutDone).receipt
         assert receipt.ok
         assert receipt.stored == holders
-
-
-class TestRepair:
-    """Holders do what the publisher cannot any more."""
-
-    def test_when_the_publisher_is_gone_holders_replace_the_dead_among_them(self) -> None:
-        wire = Wire(30, config=DhtConfig(repair_interval=600.0))
-        wire.join_all()
-        writer, *others = wire.engines.values()
-        one = record(expires=wire.now + 40_000)
-        writer.put(one, wire.now)
-        wire.advance(1.0)
-        wire.kill(writer)
-        holders = [other for other in others if other.held_records()]
-        for dead in holders[:12]:
-            wire.kill(dead)
-        left = sum(other.held_records() for other in wire.engines.values())
-        wire.advance(3600.0)
-        alive = list(wire.engines.values())
-        assert sum(other.held_records() for other in alive) > left
-        assert sum(other.held_records() for other in alive) == len(alive)
-        assert sum(other.counters["repairs"] for other in alive) >= 1
-        assert all(event.record == one for other in alive for event in wire.events(other, RecordStored))
-
-    def test_a_record_dies_when_it_says_and_repair_does_not_keep_it(self) -> None:
-        wire = Wire(5, config=DhtConfig(repair_interval=100.0))
-        wire.join_all()
-        writer, *others = wire.engines.values()
-        writer.put(record(expires=wire.now + 1000), wire.now)
-        wire.advance(990.0)
-        assert all(other.held_records() == 1 for other in others)
-        wire.advance(20.0)
-        assert all(other.held_records() == 0 for other in others)
-
-    def test_a_holder_that_repairs_a_stale_copy_takes_the_newer_one(self) -> None:
-        wire = Wire(6)
-        wire.join_all()
-        writer, holder, *_ = wire.engines.values()
-        writer.put(record(seq=2), wire.now)
-        wire.advance(1.0)
-        stale = record(seq=1)  # what it would hold had it slept while the newer one was written
-        holder._store._remove(holder._store.entries()[0])
-        holder.restore([], [(stale.raw, stale.expires)], wire.now)
-        Repair(holder, 0, stale, wire.now, expected_seq=None, until=stale.expires).start(wire.now)
-        wire.advance(2.0)
-        assert [found.seq for found in holder.held(stale.place, wire.now)] == [2]
-        assert holder.counters["caught_up"] == 1
-        assert wire.events(holder, PutDone) == []
-        assert wire.events(holder, GetDone) == []
-
-    def test_one_of_the_holders_repairs_not_all(self) -> None:
-        wire = Wire(21, config=DhtConfig(repair_interval=1000.0))
-        wire.join_all()
-        writer = next(iter(wire.engines.values()))
-        writer.put(record(expires=wire.now + 40_000), wire.now)
-        wire.advance(4000.0)
-        repairs = sum(engine.counters["repairs"] for engine in wire.engines.values())
-        assert 2 <= repairs <= 20  # twenty holders over three intervals: sixty if nobody saw the others
 
 
 class TestLiars:

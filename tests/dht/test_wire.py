@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dht.constants import MAX_CONTACTS, MAX_DATAGRAM, MAX_MESSAGE, MAX_RECORD, MAX_SIGNAL, OVERHEAD_BYTES
+from dht.constants import (
+    MAX_CONTACTS,
+    MAX_DATAGRAM,
+    MAX_MESSAGE,
+    MAX_PRINTS,
+    MAX_RECORD,
+    MAX_SIGNAL,
+    OVERHEAD_BYTES,
+    PRINT_BYTES,
+)
 from dht.contact import PACKED_V4, PACKED_V6
 from dht.errors import DecodeError, RemoteError
 from dht.wire import (
@@ -22,6 +31,7 @@ from dht.wire import (
     DownHint,
     FindNode,
     Get,
+    Have,
     Message,
     Nodes,
     Notice,
@@ -36,6 +46,7 @@ from dht.wire import (
     Signaled,
     Stored,
     Value,
+    Want,
     Watch,
     Watched,
     decode_message,
@@ -67,6 +78,8 @@ LARGEST: list[Message] = [
     Watched(RID, TOKEN, 255, MAX_SECONDS),
     Notice(RID, TOKEN, True, bytes(MAX_RECORD)),
     Noticed(RID, TOKEN, 255),
+    Have(RID, TOKEN, True, bytes(PRINT_BYTES * MAX_PRINTS)),
+    Want(RID, TOKEN, bytes(MAX_PRINTS // 8)),
 ]
 """The largest message of each kind that has no padding, with the contacts its responder may add."""
 
@@ -87,7 +100,7 @@ class TestFrozen:
 
     def test_numbers_are_for_ever(self) -> None:
         numbers = [raw[2:4] for raw in VECTORS["messages"].values()]
-        assert [int(number, 16) for number in numbers] == list(range(1, 21))
+        assert [int(number, 16) for number in numbers] == list(range(1, 23))
 
     @pytest.mark.parametrize("what", VECTORS["broken"])
     def test_broken_bytes_are_refused(self, what: str) -> None:

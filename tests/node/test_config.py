@@ -124,7 +124,7 @@ def test_paths_in_a_file_start_at_the_file(file: Path, monkeypatch: pytest.Monke
         ({"api_http": "0.0.0.0:80"}, {}, "controls the node, so other machines must not; allowed: 127.0.0.1:PORT"),
         ({"api_http": "127.0.0.1"}, {}, "does not end in a port"),
         ({"network": "my net"}, {}, "allowed: 1-64 letters"),
-        ({"record_ttl": "1e9"}, {}, "allowed: seconds, from 300 to 172800"),
+        ({"record_ttl": "1e9"}, {}, "allowed: seconds, from 300 to 691200"),
         ({"record_ttl": "nan"}, {}, "flag --record-ttl: 'nan' is not allowed"),
         ({"max_receive_bytes": "a lot"}, {}, "it is not a size"),
         ({"log_json": "perhaps"}, {}, "allowed: true or false"),

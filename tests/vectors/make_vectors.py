@@ -24,6 +24,7 @@ from dht.records import (  # noqa: E402
     Kind,
     Refusal,
     SignedRecord,
+    fingerprint,
     immutable_record,
     peer_place,
     sign_record,
@@ -156,6 +157,8 @@ def messages() -> dict[str, wire.Message]:
         "WATCHED": wire.Watched(rid, token, Refusal.NONE, 720),
         "NOTICE": wire.Notice(rid, token, True, record),
         "NOTICED": wire.Noticed(rid, token, Refusal.NOT_REGISTERED),
+        "HAVE": wire.Have(rid, token, True, fingerprint(record) + b"printed!"),
+        "WANT": wire.Want(rid, token, b"\x40"),
     }
 
 

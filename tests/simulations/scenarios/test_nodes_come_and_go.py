@@ -92,10 +92,10 @@ def test_record_survival() -> None:
     assert unmet(result) == []
     assert samples(result, "records alive") == [1.0, 1.0]
     assert value(result, "upkeep a holder, record and day") > 0
-    # Every half an hour, or a little later.
-    assert 24 < value(result, "repairs a record and day") < 60
+    assert value(result, "repairs a record and day") > 0
+    assert value(result, "comparisons a record and day") > 0
 
 
-def test_records_end_before_a_week_does() -> None:
-    spec = RunSpec.model_validate({"scenario": "record-survival", "parameters": {"hours": 168}})
-    assert "hours = 168" in run_seed(spec, 1).error
+def test_no_record_outlives_what_nodes_store() -> None:
+    spec = RunSpec.model_validate({"scenario": "record-survival", "parameters": {"hours": 192}})
+    assert "hours = 192" in run_seed(spec, 1).error
