@@ -1,7 +1,7 @@
 """One attempt at a link, from either side: the ways that are tried, when each begins, and what a failure is called.
 
-Decides that a peer which can be reached is dialled with no word from it, that it is called when that takes long, and
-that a relay carries the link when ICE takes long. Refuses to know which attempts there are, and what becomes of links.
+Decides what a dial, an offer and an answer take, and that a relay carries the link when ICE takes long. Refuses to know
+where the peer is looked for (`node_climb`), which attempts there are, and what becomes of links.
 """
 
 from __future__ import annotations
@@ -12,24 +12,22 @@ import importlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from dht.contact import Address, Contact
+from dht.contact import Address
 from dht.errors import DecodeError, LocalError
 from dht.identity import PublicKey
-from node.driver import Stopped
 from node.node_calls import CallEnd, Calls
+from node.node_climb import Climb
+from node.node_ladder import Ladder
 from node.node_links import Links
-from node.node_results import FindOutcome, Reason
+from node.node_results import Reason
 from node.node_ways import AttemptFailed, Race, Trace
-from node.ports import Answerless, Extras, Link, LinkEnd, LinkError, LinkFault, Opened, Relays, Session, Terms
+from node.ports import Answerless, Extras, Hint, Link, LinkEnd, LinkError, LinkFault, Opened, Relays, Session, Terms
 from node.protocols.offer import SessionDescription, decode_description
 from node.protocols.signaling_events import AnswerReceived, CallFailed, CallRefused, Fault, OfferReceived
 from node.protocols.signaling_events import Reason as RefusalReason
 
 ANSWER_TIMEOUT: Final = 20.0
 """Seconds a link that a peer asked for may take to open. UNSOURCED: ICE's 15 s, and the handshakes."""
-
-DIAL_HEAD_START: Final = 0.4
-"""Seconds the dial that needs no answer gets before the peer is called as well: its six round trips at 60 ms."""
 
 DIAL_TIMEOUT: Final = 5.0
 """Seconds such a dial may take. UNSOURCED: handshakes with one lost flight."""
@@ -61,17 +59,18 @@ class Attempts:
         links: Links,
         calls: Calls,
         clock: Callable[[], float],
-        find: Callable[[PublicKey], Awaitable[FindOutcome]],
+        ladder: Ladder,
         new_session: Callable[[PublicKey], Session],
         answerless: Answerless | None,
         prepare: Callable[[], object] | None,
     ) -> None:
-        """`find` looks a peer's record up. `prepare` runs once, in a thread, before the first session is used."""
+        """`prepare` runs once, in a thread, before the first session is used."""
         self._links = links
-        self._calls = calls
+        self.calls = calls
         self._clock = clock
-        self._find = find
-        self._new_session = new_session
+        self.ladder = ladder
+        """Where peers are looked for."""
+        self.new_session = new_session
         self._answerless = answerless
         self.mesh: Relays | None = None
         """Relays; set by whoever makes both."""
@@ -103,66 +102,52 @@ class Attempts:
         """Open a link with `peer`, or a new path for the one there is. `join` waits for the peer's own attempt, when it
         takes the place of ours. Raises `AttemptFailed`.
         """
-        session, race = self._new_session(peer), Race()
+        climb = Climb(self, peer, trace, join, relayed=relayed)
         try:
-            async with asyncio.TaskGroup() as both:
-                finding = both.create_task(trace.timed(self._found(peer), "lookup"))
-                offering = both.create_task(self._offer(peer, session, trace, self.mesh if relayed else None))
-            found, (offer, terms) = finding.result(), offering.result()
-            address = self._dialable(found)
-            if self._answerless is not None and address is not None:
-                dialled = self._answerless.dial(peer, address, found.fingerprint, timeout=DIAL_TIMEOUT)
-                race.add("dial", self._by_dial(peer, dialled, race, trace))
-            else:
-                trace.skipped("dial", "the peer's record names no address at which it could be dialled from here")
-            called = self._by_call(peer, found.ways, session, offer, terms, race, trace, join)
-            race.add("call", called, after=DIAL_HEAD_START)
-            link = await race.first()
-        except ExceptionGroup as group:
-            await session.close()
-            raise _first(group) from None
+            link = await climb.run()
         except LinkError as error:
-            await session.close()
+            await climb.give_up()
             reason = Reason.REFUSED if error.end.fault is LinkFault.REFUSED else Reason.LINK_FAILED
             raise AttemptFailed(reason, str(error.end)) from None
         except BaseException:
-            await race.stopped()
-            await session.close()
+            await climb.give_up()
             raise
         finally:
-            trace.phases.update({name: took for name, took in session.phases.items() if name != "gather"})
-        if not self._leave(race):
+            session = climb.session
+            if session is not None:
+                trace.phases.update({name: took for name, took in session.phases.items() if name != "gather"})
+        late = self._leave(climb.race)
+        await climb.end()
+        if session is not None and not late:
             await session.close()
         return link
 
-    def _dialable(self, found: FindOutcome) -> Address | None:
+    def dialable(self, hint: Hint) -> list[Address]:
+        """The addresses of a hint at which its peer could be dialled from here, best first."""
+        if self._answerless is None or not hint.fingerprint:
+            return []
         families = self.families()
-        known = [contact.address for contact in found.direct] if found.fingerprint else []
-        return next((address for address in known if (6 if ":" in address[0] else 4) in families), None)
+        known = dict.fromkeys(contact.address for contact in hint.direct)
+        return [address for address in known if (6 if ":" in address[0] else 4) in families]
 
-    async def _by_dial(self, peer: PublicKey, dialled: Awaitable[Opened], race: Race, trace: Trace) -> Link | None:
-        """Dial a peer that can be reached, with no word from it before."""
-        opened = await trace.way("dial", dialled)
-        trace.phases.update(opened.phases)
-        return await self._take(peer, opened, race, initiated=True)
+    async def dial_address(self, peer: PublicKey, address: Address, fingerprint: bytes) -> Opened:
+        """Dial a peer with no word from it before. Raises `LinkError`."""
+        assert self._answerless is not None
+        return await self._answerless.dial(peer, address, fingerprint, timeout=DIAL_TIMEOUT)
 
-    async def _by_call(
+    def begin(
         self,
         peer: PublicKey,
-        ways: tuple[Contact, ...],
         session: Session,
-        offer: bytes,
+        ended: CallEnd,
         terms: Terms | None,
         race: Race,
         trace: Trace,
-        join: Callable[[], Awaitable[Link]],
-    ) -> Link | None:
-        """Call the peer; with its answer two ways begin."""
-        ended = await trace.timed(self._calls.call(peer, ways, offer), "signaling")
-        if isinstance(ended, OfferReceived):
-            return await join()
-        self._begin(peer, session, _answer_of(ended), terms, race, trace, initiated=True)
-        return None
+        *,
+        won: Callable[[], object],
+    ) -> None:
+        """Our call has ended: begin what its answer makes possible. Raises `AttemptFailed` where that is nothing."""
+        self._begin(peer, session, _answer_of(ended), terms, race, trace, initiated=True, won=won)
 
     def _begin(
         self,
@@ -174,14 +159,22 @@ class Attempts:
         trace: Trace,
         *,
         initiated: bool,
+        won: Callable[[], object] = lambda: None,
     ) -> None:
-        """Offer and answer have crossed: look for a direct path, and for a relay when that takes long."""
+        """Offer and answer have crossed: look for a direct path, and for a relay when that takes long. `won` is called
+        once one of them has made a link."""
         answer, timeout = (description, None) if initiated else (None, ANSWER_TIMEOUT)
+
+        async def taken(opened: Opened) -> Link | None:
+            link = await self.take(peer, opened, race, initiated=initiated)
+            if link is not None:
+                won()
+            return link
 
         async def by_ice() -> Link | None:
             try:
                 opened = await trace.way("ice", session.connect(peer, answer, timeout=timeout), session)
-                return await self._take(peer, opened, race, initiated=initiated)
+                return await taken(opened)
             finally:
                 await session.close()
 
@@ -193,14 +186,16 @@ class Attempts:
 
         async def by_relay() -> Link | None:
             opening = mesh.open(peer, terms, remote, initiated=initiated, timeout=RELAY_TIMEOUT)
-            return await self._take(peer, await trace.way("relay", opening), race, initiated=initiated)
+            return await taken(await trace.way("relay", opening))
 
         # Where theory says that no direct path can open, waiting for one helps nobody.
-        race.add("relay", by_relay(), after=0.0 if session.hopeless else RELAY_HEAD_START)
+        race.add(
+            "relay", by_relay(), after=0.0 if session.hopeless else RELAY_HEAD_START, behind=("dial", "call", "ice")
+        )
 
-    async def _take(self, peer: PublicKey, opened: Opened, race: Race, *, initiated: bool) -> Link | None:
-        """Make a link of what opened, or put the one there is on it; nobody goes from a direct path to a relay."""
-        if race.direct and not opened.path.direct:
+    async def take(self, peer: PublicKey, opened: Opened, race: Race, *, initiated: bool) -> Link | None:
+        """Make a link of what opened, or put the one there is on it; nobody goes from a direct path to another."""
+        if race.direct:
             await opened.channel.close()
             return None
         return await self._links.join(peer, opened, initiated=initiated)
@@ -217,7 +212,7 @@ class Attempts:
         """Answer a peer's call with a link. Raises `LinkError` or `AttemptFailed`."""
         trace, race = Trace(self._clock), Race()
         await self._prepare(trace)
-        session = self._new_session(offer.peer)
+        session = self.new_session(offer.peer)
         try:
             terms = None
             if self.mesh is not None:
@@ -226,9 +221,9 @@ class Attempts:
             try:
                 answer = await session.answer(offer.payload, () if terms is None else terms.extras)
             except LinkError:
-                self._calls.refuse(offer, RefusalReason.BAD_OFFER)
+                self.calls.refuse(offer, RefusalReason.BAD_OFFER)
                 raise
-            if not self._calls.answer(offer, answer):
+            if not self.calls.answer(offer, answer):
                 raise LinkError(LinkEnd(LinkFault.LOST, "gathering took longer than the offer lives"))
             self._begin(offer.peer, session, offer.payload, terms, race, trace, initiated=False)
             link = await race.first()
@@ -240,17 +235,12 @@ class Attempts:
             await session.close()
         return link
 
-    async def _found(self, peer: PublicKey) -> FindOutcome:
-        found = await self._find(peer)
-        if not found.found:
-            raise AttemptFailed(found.reason, found.detail)
-        return found
-
-    async def _offer(
-        self, peer: PublicKey, session: Session, trace: Trace, mesh: Relays | None
+    async def offer(
+        self, peer: PublicKey, session: Session, trace: Trace, *, relayed: bool
     ) -> tuple[bytes, Terms | None]:
+        """Gather, and write our offer. Raises `AttemptFailed`."""
         await self._prepare(trace)
-        terms = None
+        terms, mesh = None, self.mesh if relayed else None
         if mesh is not None:
             await trace.timed(mesh.ready(RELAYS_WAIT), "relays")
             terms = mesh.propose(peer)
@@ -292,9 +282,3 @@ def _extras_of(description: bytes) -> Extras:
     except DecodeError:
         return ()
     return said.extras if isinstance(said, SessionDescription) else ()
-
-
-def _first(group: ExceptionGroup[Exception]) -> Exception:
-    """Of what failed at once, what is to be told: why the peer was not found, rather than anything else."""
-    failures = [error for error in group.exceptions if isinstance(error, AttemptFailed | Stopped)]
-    return failures[0] if len(failures) == len(group.exceptions) else group

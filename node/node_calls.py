@@ -13,6 +13,7 @@ from dht.contact import Contact
 from dht.engine import DhtEngine
 from dht.events import SignalDone, SignalReceived
 from dht.identity import PublicKey
+from dht.records import Refusal
 from node.driver import Driver, Stopped
 from node.protocols.signaling import Signaling
 from node.protocols.signaling_events import (
@@ -46,6 +47,8 @@ class Calls:
         self._on_offer = on_offer
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[bytes, asyncio.Future[CallEnd]] = {}
+        self._calling: dict[PublicKey, bytes] = {}
+        self._on_delivered: dict[bytes, Callable[[Contact], object]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -56,17 +59,34 @@ class Calls:
         """What signaling dropped and how calls ended."""
         return dict(self._signaling.counters)
 
-    async def call(self, peer: PublicKey, ways: Sequence[Contact], offer: bytes) -> CallEnd:
-        """Send an offer and wait for how the call ends; cancelling gives it up."""
+    async def call(
+        self,
+        peer: PublicKey,
+        ways: Sequence[Contact],
+        offer: bytes,
+        on_delivered: Callable[[Contact], object] = lambda _way: None,
+    ) -> CallEnd:
+        """Send an offer and wait for how the call ends; cancelling gives it up. `on_delivered` is told by way of whom
+        it came to the peer."""
         session = self._signaling.call(peer, ways, offer, self._driver.now())
         ended: asyncio.Future[CallEnd] = self._loop.create_future()
         self._waiting[session] = ended
+        self._calling[peer] = session
+        self._on_delivered[session] = on_delivered
         try:
             self._pump()
             return await ended
         finally:
-            del self._waiting[session]
+            del self._waiting[session], self._on_delivered[session]
+            if self._calling.get(peer) == session:
+                del self._calling[peer]
             self._signaling.cancel(session)
+            self._pump()
+
+    def add_ways(self, peer: PublicKey, ways: Sequence[Contact]) -> None:
+        """Send the offer of the call to `peer` that is under way through more nodes, which were found meanwhile."""
+        if ways and (session := self._calling.get(peer)) is not None:
+            self._signaling.more_homes(session, ways, self._driver.now())
             self._pump()
 
     def answer(self, offer: OfferReceived, payload: bytes) -> bool:
@@ -130,6 +150,9 @@ class Calls:
         except Stopped:
             return
         if signal.session:
+            on_delivered = self._on_delivered.get(signal.session)
+            if on_delivered is not None and (way := _delivered_by(done)) is not None:
+                on_delivered(way)
             self._signaling.signal_done(signal.session, done.refusal, self._driver.now())
             self._pump()
 
@@ -148,3 +171,7 @@ class Calls:
         task = self._loop.create_task(run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _delivered_by(done: SignalDone) -> Contact | None:
+    return next((way for way, refusal in done.ways if refusal is Refusal.NONE), None)

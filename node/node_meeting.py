@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from dht.contact import Contact
@@ -17,8 +17,9 @@ from node.driver import Stopped
 from node.node_attempt import Attempts
 from node.node_calls import Calls
 from node.node_events import EventLog, LinkFailed
+from node.node_ladder import Ladder
 from node.node_links import MAX_LINKS, Links, path_text
-from node.node_results import ConnectOutcome, FindOutcome, Reason
+from node.node_results import ConnectOutcome, Reason
 from node.node_ways import AttemptFailed, Trace
 from node.ports import Answerless, Link, LinkError, Opened, Session
 from node.protocols.signaling import Signaling
@@ -51,18 +52,18 @@ class Meeting:
         driver: Driver[DhtEngine],
         links: Links,
         events: EventLog,
-        find: Callable[[PublicKey], Awaitable[FindOutcome]],
+        ladder: Ladder,
         new_session: Callable[[PublicKey], Session],
         *,
         answerless: Answerless | None = None,
         prepare: Callable[[], object] | None = None,
     ) -> None:
-        """`find` looks a peer's record up. `prepare` runs once, in a thread, before the first session is used."""
+        """`ladder`: where peers are looked for. `prepare` runs once, in a thread, before the first session is used."""
         self._own = own
         self._driver = driver
         self._links = links
         self._events = events
-        self._find = find
+        self._ladder = ladder
         self._answerless = answerless
         self._dialling: dict[PublicKey, asyncio.Task[ConnectOutcome]] = {}
         self._unrelayed: set[asyncio.Task[ConnectOutcome]] = set()
@@ -72,7 +73,7 @@ class Meeting:
         self._taking: set[asyncio.Task[None]] = set()
         self._closing = False
         self.calls = Calls(signaling, driver, self._ways, self._on_offer)
-        self.attempts = Attempts(links, self.calls, driver.clock, find, new_session, answerless, prepare)
+        self.attempts = Attempts(links, self.calls, driver.clock, ladder, new_session, answerless, prepare)
         if answerless is not None:
             answerless.on_opened = self.take
 
@@ -92,7 +93,7 @@ class Meeting:
             return dialling.result()
         trace = self._traces[dialling]
         detail = f"no link after {timeout:g} s"
-        return ConnectOutcome(False, Reason.TIMEOUT, detail, phases=trace.phases, ways=trace.ways)
+        return ConnectOutcome(False, Reason.TIMEOUT, detail, phases=trace.phases, ways=trace.ways, rungs=trace.rungs)
 
     def dial(self, peer: PublicKey, *, relayed: bool = True) -> asyncio.Task[ConnectOutcome]:
         """Begin an attempt at a new path to `peer`, or give the one under way; without `relayed`, no relay carries it.
@@ -143,6 +144,7 @@ class Meeting:
         if self._answerless is not None:
             await self._answerless.close()
         await self.attempts.close(CLOSE_TIMEOUT)
+        await self._ladder.close()
 
     # Dialling
 
@@ -156,10 +158,14 @@ class Meeting:
             said = f"{failed.reason.value} {failed.detail}".strip()
             self._events.add(LinkFailed(self._driver.now(), peer, True, said))
             trace.phases["total"] = trace.elapsed
-            return ConnectOutcome(False, failed.reason, failed.detail, phases=trace.phases, ways=trace.ways)
+            self._ladder.note(trace.rungs, trace.elapsed)
+            return ConnectOutcome(
+                False, failed.reason, failed.detail, phases=trace.phases, ways=trace.ways, rungs=trace.rungs
+            )
         except Stopped:
             return ConnectOutcome(False, Reason.STOPPING, "the node is stopping")
         trace.phases["total"] = trace.elapsed
+        self._ladder.note(trace.rungs, trace.elapsed)
         return _outcome(link, trace)
 
     async def _join(self, peer: PublicKey) -> Link:
@@ -178,7 +184,10 @@ class Meeting:
         return answering.result()
 
     async def _ways(self, peer: PublicKey) -> tuple[Contact, ...]:
-        return (await self._find(peer)).ways
+        try:
+            return (await self._ladder.look_up(peer)).ways
+        except AttemptFailed:
+            return ()
 
     def _on_dialled(self, peer: PublicKey, task: asyncio.Task[ConnectOutcome]) -> None:
         self._unrelayed.discard(task)
@@ -257,5 +266,6 @@ def _outcome(link: Link, trace: Trace | None, *, reused: bool = False) -> Connec
         path=path_text(link),
         phases={} if trace is None else trace.phases,
         ways=() if trace is None else trace.ways,
+        rungs=() if trace is None else trace.rungs,
         _link=link,
     )

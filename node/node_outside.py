@@ -21,6 +21,7 @@ from node.node_attempt import import_webrtc
 from node.node_events import EventLog, PortMapped, TunnelChanged
 from node.node_gateway import Gateway
 from node.node_joining import Joining
+from node.node_ladder import Ladder
 from node.node_links import Links
 from node.node_lookups import Lookups
 from node.node_meeting import Meeting
@@ -28,7 +29,7 @@ from node.node_mesh import Mesh, MeshInfo
 from node.node_parts import NodeParts, make_session
 from node.node_paths import Paths
 from node.node_tunnel import Tunnel, TunnelledDatagrams
-from node.ports import Answerless, Link, LinkEnd, LinkError, LinkFault
+from node.ports import Answerless, Link, LinkEnd, LinkError, LinkFault, PeerSource
 from node.protocols.circuit_relays import RelayContact
 from node.protocols.signaling import Signaling
 
@@ -73,13 +74,14 @@ class Outside:
         self.gateway: Gateway | None = None
         self.websockets: WebSockets | None = None
         self._interfaces: Interfaces | None = None
+        self.ladder = Ladder(lookups.find)
         self.meeting = Meeting(
             identity.public,
             Signaling(identity, parts.rng),
             driver,
             links,
             events,
-            lookups.find,
+            self.ladder,
             lambda peer: make_session(parts, driver.engine, config, peer, tunnelled=self.tunnelled),
             answerless=answerless,
             prepare=import_webrtc if parts.new_session is None else None,
@@ -156,6 +158,11 @@ class Outside:
         return work
 
     # What there is to know
+
+    @property
+    def sources(self) -> list[PeerSource]:
+        """Where peers are looked for before the DHT is asked: append to it."""
+        return self.ladder.sources
 
     @property
     def tunnelled(self) -> bool:

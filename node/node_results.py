@@ -95,6 +95,34 @@ class LinkInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class RungTried:
+    """One rung of the connection ladder, in one attempt."""
+
+    rung: str
+    """cache, lan, direct (called through nodes remembered), gossip, dht, bootstrap"""
+    started: float
+    """Seconds after the attempt began."""
+    seconds: float
+    """Until it had found something or nothing."""
+    outcome: str
+    """won (the link came of it), found, nothing, failed, overtaken (given up for a quicker one), skipped"""
+    detail: str = ""
+    """What it found, or why not."""
+
+
+@dataclass(frozen=True, slots=True)
+class RungStatus:
+    """What became of one rung of the connection ladder since the node started."""
+
+    rung: str
+    tried: int
+    won: int
+    failed: int
+    p50: float | None
+    """Seconds from the attempt's beginning to the link, median of those it won."""
+
+
+@dataclass(frozen=True, slots=True)
 class FindOutcome:
     """A peer's record, or why there is none."""
 
@@ -207,6 +235,8 @@ class ConnectOutcome:
     """Seconds: lookup, gather, signaling, ice, dtls, sctp, total; look-up and gathering run at the same time."""
     ways: tuple[WayTried, ...] = ()
     """What was tried to reach the peer, in order; empty when the link was there."""
+    rungs: tuple[RungTried, ...] = ()
+    """Where the peer was looked for, in order."""
     _link: Link | None = None
 
     # No property: those are part of what the outcome says in JSON.

@@ -6,12 +6,12 @@ Decides who has won, what happens to the others, and which failure is told. Refu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from node.node_results import Reason
+from node.node_results import Reason, RungTried
 from node.ports import Link, LinkError, Session, WayTried
 
 T = TypeVar("T")
@@ -37,7 +37,13 @@ class Trace:
         self._began = clock()
         self.phases: dict[str, float] = {}
         """Seconds by phase: lookup, gather, signaling, ice, dtls, sctp …"""
-        self._ways: dict[str, WayTried] = {}
+        self._ways: dict[object, WayTried] = {}
+        self._rungs: dict[str, RungTried] = {}
+
+    @property
+    def rungs(self) -> tuple[RungTried, ...]:
+        """Each rung of the ladder that was stood on or passed over, in the order in which they began."""
+        return tuple(sorted(self._rungs.values(), key=lambda rung: rung.started))
 
     @property
     def ways(self) -> tuple[WayTried, ...]:
@@ -61,34 +67,65 @@ class Trace:
         """A way was not tried."""
         self._ways[way] = WayTried(way, self.elapsed, 0.0, "skipped", why)
 
-    async def way(self, way: str, work: Awaitable[T], session: Session | None = None) -> T:
-        """Wait for one way to open; `session` knows the candidates and pairs."""
-        started = self.elapsed
-        self._ways[way] = WayTried(way, started, 0.0, "trying")
+    async def way(
+        self, way: str, work: Awaitable[T], session: Session | None = None, *, rung: str = "", remote: str = ""
+    ) -> T:
+        """Wait for one way to open; `session` knows the candidates and pairs. `rung` named what is tried at `remote`,
+        which may be tried several times under one name.
+        """
+        begun = WayTried(way, self.elapsed, 0.0, "trying", remote=(remote,) if remote else (), rung=rung)
+        key = (way, rung, remote)
+        self._ways.pop(way, None)  # It was passed over before somebody named an address.
+        self._ways[key] = begun
         try:
             opened = await work
         except asyncio.CancelledError:
-            self._end(way, started, "overtaken", "another way was quicker", session)
+            self._ways[key] = self._ended(begun, "overtaken", "another way was quicker", session)
             raise
         except LinkError as error:
-            self._end(way, started, "failed", str(error.end), session)
+            self._ways[key] = self._ended(begun, "failed", str(error.end), session)
             raise
         except AttemptFailed as failed:
-            self._end(way, started, "failed", f"{failed.reason.value} {failed.detail}".strip(), session)
+            self._ways[key] = self._ended(begun, "failed", f"{failed.reason.value} {failed.detail}".strip(), session)
             raise
-        self._end(way, started, "opened", "", session)
+        self._ways[key] = self._ended(begun, "opened", "", session)
         return opened
 
-    def _end(self, way: str, started: float, outcome: str, detail: str, session: Session | None) -> None:
-        tried = WayTried(way, started, self.elapsed - started, outcome, detail)
-        if session is not None:
-            tried = replace(
-                tried,
-                pairs=session.tried[:CANDIDATES_SHOWN],
-                local=session.local_candidates[:CANDIDATES_SHOWN],
-                remote=session.remote_candidates[:CANDIDATES_SHOWN],
-            )
-        self._ways[way] = tried
+    def _ended(self, begun: WayTried, outcome: str, detail: str, session: Session | None) -> WayTried:
+        tried = replace(begun, seconds=self.elapsed - begun.started, outcome=outcome, detail=detail)
+        if session is None:
+            return tried
+        return replace(
+            tried,
+            pairs=session.tried[:CANDIDATES_SHOWN],
+            local=session.local_candidates[:CANDIDATES_SHOWN],
+            remote=session.remote_candidates[:CANDIDATES_SHOWN],
+        )
+
+    async def rung(self, name: str, work: Awaitable[T], said: Callable[[T], str]) -> T:
+        """Wait for what a rung finds; `said` tells it in words, empty for nothing."""
+        started = self.elapsed
+        self._rungs[name] = RungTried(name, started, 0.0, "trying")
+        outcome, detail = "overtaken", "another was quicker"
+        try:
+            found = await work
+            detail = said(found)
+            outcome = "found" if detail else "nothing"
+        except (AttemptFailed, LinkError) as error:
+            outcome, detail = "failed", str(error)
+            raise
+        finally:
+            self._rungs[name] = RungTried(name, started, self.elapsed - started, outcome, detail)
+        return found
+
+    def passed_over(self, name: str, why: str) -> None:
+        """A rung was not stood on."""
+        self._rungs[name] = RungTried(name, self.elapsed, 0.0, "skipped", why)
+
+    def won(self, name: str) -> None:
+        """The link came of what this rung had found."""
+        if name in self._rungs:
+            self._rungs[name] = replace(self._rungs[name], outcome="won")
 
 
 class Race:
@@ -105,13 +142,21 @@ class Race:
         """Whether a link that no third party carries has won."""
         return self._won is not None and self._won.stats.path.direct
 
-    def add(self, way: str, work: Coroutine[Any, Any, Link | None], *, after: float = 0.0) -> None:
-        """Begin a way, at once or `after` seconds; what it waits for is cut short when nothing else is left to try."""
+    def add(
+        self,
+        way: str,
+        work: Coroutine[Any, Any, Link | None],
+        *,
+        after: float = 0.0,
+        behind: Collection[str] | None = None,
+    ) -> None:
+        """Begin a way, at once or `after` seconds; what it waits for is cut short when none of the ways `behind` (None:
+        no other) is at it any more."""
 
         async def run() -> Link | None:
             try:
                 if after > 0:
-                    await self._head_start(after)
+                    await self._wait(after, behind)
             except BaseException:
                 work.close()
                 raise
@@ -143,12 +188,22 @@ class Race:
         if tasks := list(self._tasks):
             await asyncio.wait(tasks)
 
-    async def _head_start(self, seconds: float) -> None:
-        """Wait, but no longer than the ways before this one are at it."""
+    def runs(self, *ways: str) -> bool:
+        """Whether one of these is at it."""
+        return any(way in ways and not task.done() for task, way in self._tasks.items())
+
+    async def head_start(self, seconds: float | None, behind: Collection[str]) -> None:
+        """Wait `seconds`, for ever when None, but no longer than one of the ways `behind` is at it."""
+        await self._wait(seconds, behind)
+
+    async def _wait(self, seconds: float | None, behind: Collection[str] | None) -> None:
         waiting = asyncio.current_task()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while any(task is not waiting and not task.done() for task in self._tasks):
+                while any(
+                    task is not waiting and not task.done() and (behind is None or way in behind)
+                    for task, way in self._tasks.items()
+                ):
                     self._changed.clear()
                     await self._changed.wait()
 
@@ -168,9 +223,12 @@ class Race:
         for error in failures:
             if not isinstance(error, AttemptFailed | LinkError):
                 return error
-        for error in failures:
-            if isinstance(error, AttemptFailed):
-                return error
+        said_so = [error for error in failures if isinstance(error, AttemptFailed)]
+        for error in said_so:
+            if error.reason not in (Reason.NOT_FOUND, Reason.NOT_JOINED):
+                return error  # It was found after all.
+        if said_so:
+            return said_so[0]
         if not failures:
             return AttemptFailed(Reason.STOPPING, "the attempt was given up")
         said = "; ".join(f"{way}: {error}" for way, error in self._failures.items())

@@ -275,7 +275,9 @@ class WayTried:
     local: tuple[str, ...] = ()
     """Our candidates."""
     remote: tuple[str, ...] = ()
-    """The peer's candidates."""
+    """The peer's candidates, or the address that was dialled."""
+    rung: str = ""
+    """Which rung of the ladder named the address: cache, lan, gossip, dht …"""
 
 
 class Session(Protocol):
