@@ -21,6 +21,7 @@ from pydantic import ModelWrapValidatorHandler, ValidationError, ValidationInfo,
 from dht.identity import PublicKey
 from node.config_files import FileSettings
 from node.config_host import DEFAULT_PORT, HostSettings
+from node.config_invites import InviteSettings
 from node.config_links import LinkSettings
 from node.config_network import NetworkSettings
 from node.config_sources import (
@@ -51,7 +52,7 @@ def default_config_file() -> Path:
     return platformdirs.user_config_path("rookery") / "config.toml"
 
 
-class NodeConfig(FileSettings, LinkSettings, NetworkSettings, HostSettings):
+class NodeConfig(FileSettings, InviteSettings, LinkSettings, NetworkSettings, HostSettings):
     """The settings of one node. Raises `BadConfig` with one clear line, however it is made."""
 
     @classmethod
@@ -97,6 +98,11 @@ class NodeConfig(FileSettings, LinkSettings, NetworkSettings, HostSettings):
     def journal_file(self) -> Path:
         """The SQLite journal."""
         return self.data_dir / "journal.db"
+
+    @property
+    def invites_file(self) -> Path:
+        """The invites this node has made, and who redeemed them."""
+        return self.data_dir / "invites.db"
 
     def tells_local_addresses(self, peer: PublicKey) -> bool:
         """Whether a peer is told this machine's private addresses."""

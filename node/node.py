@@ -30,7 +30,9 @@ from node.node_events import (
 )
 from node.node_files import Decide, FileEvent
 from node.node_inside import Inside
+from node.node_inviting import Inviting
 from node.node_parts import NodeParts
+from node.node_redeeming import Redeeming
 from node.node_results import (
     ConnectOutcome,
     ContactInfo,
@@ -108,6 +110,16 @@ class Node:
     def driver(self) -> Driver[DhtEngine]:
         """What drives the DHT engine: for simulations, which look inside and pull the plug."""
         return self.inside.driver
+
+    @property
+    def inviting(self) -> Inviting:
+        """The invites this node has made: makes them, lists them, takes them back."""
+        return self.inside.inviting
+
+    @property
+    def redeeming(self) -> Redeeming:
+        """Redeems invites into the network this node is in."""
+        return self.inside.redeeming
 
     def status(self) -> NodeStatus:
         """Everything about the node at this moment."""

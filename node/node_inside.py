@@ -17,6 +17,7 @@ from node.config import NodeConfig
 from node.driver import Datagrams, Driver
 from node.node_events import AddressSeen, ClockWrong, EventLog, HomesFound, ModeSet, Started, Stopped
 from node.node_files import Files
+from node.node_inviting import Inviting
 from node.node_joining import Joining
 from node.node_journal import Journal, open_journal, restore, restored_contacts
 from node.node_links import Links
@@ -24,6 +25,7 @@ from node.node_lookups import Lookups
 from node.node_outside import Outside
 from node.node_parts import NodeParts, datagrams_for, engine_for, save_within
 from node.node_publishing import Publishing
+from node.node_redeeming import Redeeming
 from node.node_tasks import Tasks
 from node.node_tunnel import TunnelledDatagrams
 from node.node_watching import Watches
@@ -57,6 +59,8 @@ class Inside:
     files: Files
     outside: Outside
     joining: Joining
+    inviting: Inviting
+    redeeming: Redeeming
 
     def __init__(self, config: NodeConfig, parts: NodeParts, events: EventLog) -> None:
         self._config = config
@@ -126,6 +130,21 @@ class Inside:
             self._events,
             self._answerless,
         )
+        answerless = self._answerless
+        self.inviting = Inviting(
+            self._secret,
+            config,
+            driver,
+            self.datagrams,
+            self.links,
+            self._events,
+            parts.rng,
+            fingerprint=b"" if answerless is None else answerless.fingerprint,
+            ways_out=parts.ways_out,
+        )
+        connect = self.outside.meeting.connect
+        self.redeeming = Redeeming(self.identity, driver, self.links, connect, answerless)
+        self.outside.sources.append(self.redeeming.hints)
         known = [*config.contacts, *restored_contacts(snapshot)]
         fetch = self._fetch_list if config.bootstrap_lists else None
         served = _SERVED in snapshot.meta

@@ -70,3 +70,30 @@ class FileKeys:
         """Write the node's key file, unless there is one."""
         with suppress(KeyFileExists):
             create_node_key(self._config.node_key_file, key)
+
+
+class HeldKeys:
+    """An identity that is at hand already: for a node of a few seconds beside the one that has the folder."""
+
+    def __init__(self, identity: IdentityKey, fresh: NodeKey) -> None:
+        self._identity = identity
+        self._fresh = fresh
+
+    def __enter__(self) -> HeldKeys:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is held."""
+
+    def identity(self) -> IdentityKey:
+        """The key that names the node."""
+        return self._identity
+
+    def node_key(self) -> NodeKey:
+        """Its key in the DHT, the same as long as this object lives."""
+        return self._fresh
+
+    def keep_node_key(self, key: NodeKey) -> None:
+        """Nothing is kept."""

@@ -1,6 +1,7 @@
 """An invite says what it was made of, fits a QR code, and is refused with a reason when it is anything else."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -119,7 +120,7 @@ def test_an_inviter_whose_key_is_weak_is_refused() -> None:
         {"fingerprint": b"1" * 31},
     ],
 )
-def test_what_no_invite_may_say_is_not_signed(change: dict[str, object]) -> None:
+def test_what_no_invite_may_say_is_not_signed(change: dict[str, Any]) -> None:
     with pytest.raises(LocalError):
         make_invite(INVITER, replace(SMALL, **change))
 

@@ -1,0 +1,212 @@
+"""Whole nodes invite each other: over loopback, with nothing known but the invite."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dht.errors import LocalError
+from dht.identity import PublicKey
+from node.node import Node
+from node.node_inviting import TRIES, InviteMade, InviteRedeemed, InviteRefused
+from node.ports import Stream
+from node.protocols.invite import Invite, make_invite, read_invite
+from node.protocols.invite_faults import BadInvite, InviteFault, JoinFailed
+from node.protocols.invite_ports import GrantRefused
+from node.protocols.invite_redeeming import STREAM_NAME
+from tests.node.node_network import NodeNetwork, kinds
+
+KEY = b"\xab" * 32
+
+
+class Members:
+    """Makes members of one network, and notes whom."""
+
+    def __init__(self, network: str = "allotment") -> None:
+        self.network = network
+        self.refuse = ""
+        self.granted: list[PublicKey] = []
+
+    def key_of(self, network: str) -> bytes | None:
+        return KEY if network == self.network else None
+
+    async def grant(self, network: str, joiner: PublicKey) -> bytes:
+        assert network == self.network
+        if self.refuse:
+            raise GrantRefused(self.refuse)
+        self.granted.append(joiner)
+        return b"certificate of " + joiner.raw
+
+
+@pytest.fixture
+async def net(tmp_path: Path) -> AsyncIterator[NodeNetwork]:
+    async with AsyncExitStack() as stack:
+        yield NodeNetwork(tmp_path, stack)
+
+
+@pytest.fixture
+async def inviter(net: NodeNetwork) -> Node:
+    """A node of a private network that nobody else is in."""
+    node = await net.start("inviter", network="allotment", network_key=KEY)
+    node.inside.inviting.grantor = Members()
+    return node
+
+
+async def newcomer(net: NodeNetwork, name: str = "newcomer", **settings: Any) -> Node:
+    """A node that has the network's key, as out of the invite, and knows nobody."""
+    given: dict[str, Any] = {"network": "allotment", "network_key": KEY, "contacts": (), "mode": "client"}
+    return await net.start(name, **given | settings)
+
+
+async def refused(node: Node, invite: Invite, timeout: float = 10.0) -> tuple[InviteFault, str]:
+    with pytest.raises((JoinFailed, BadInvite)) as caught:
+        await node.redeeming.redeem(invite, timeout=timeout)
+    assert isinstance(caught.value, JoinFailed | BadInvite)
+    return caught.value.fault, str(caught.value)
+
+
+def members(inviter: Node) -> Members:
+    grantor = inviter.inside.inviting.grantor
+    assert isinstance(grantor, Members)
+    return grantor
+
+
+async def test_a_newcomer_gets_in_with_nothing_but_the_invite(net: NodeNetwork, inviter: Node) -> None:
+    made = read_invite((await inviter.inviting.make()).raw)
+    assert (made.network, made.key, made.uses) == ("allotment", KEY, 1)
+    assert made.contacts == (inviter.status().contact,)
+    node = await newcomer(net)
+    steps: list[str] = []
+    redeemed = await node.redeeming.redeem(made, timeout=20, say=steps.append)
+    assert redeemed.certificate == b"certificate of " + node.identity.raw
+    assert redeemed.contacts[0] == inviter.status().contact
+    assert abs(redeemed.skew) < 5
+    assert steps == [f"reaching {inviter.identity.text}", "redeeming the invite"]
+    assert {"InviteMade", "InviteRedeemed"} <= set(kinds(inviter))
+    (entry,) = await inviter.inviting.entries()
+    assert [who for who, _ in entry.redeemed] == [node.identity]
+
+
+async def test_one_use_is_one_newcomers_even_when_two_come_at_once(net: NodeNetwork, inviter: Node) -> None:
+    made = await inviter.inviting.make()
+    nodes = [await newcomer(net, name) for name in ("first", "second")]
+    ends = await asyncio.gather(*(node.redeeming.redeem(made, timeout=20) for node in nodes), return_exceptions=True)
+    (failed,) = [end for end in ends if isinstance(end, BaseException)]
+    assert isinstance(failed, JoinFailed)
+    assert failed.fault is InviteFault.USED_UP
+    assert len(members(inviter).granted) == 1
+    # The one that got in gets in again: its answer might have been lost.
+    winner = nodes[0] if isinstance(ends[1], BaseException) else nodes[1]
+    assert (await winner.redeeming.redeem(made, timeout=20)).certificate
+    assert [event.again for event in inviter.recent_events() if isinstance(event, InviteRedeemed)] == [False, True]
+
+
+async def test_each_refusal_has_its_reason(net: NodeNetwork, inviter: Node) -> None:
+    node = await newcomer(net)
+    made = await inviter.inviting.make()
+
+    # Made by the inviter's key, and yet not one it knows: the ledger was lost, or somebody has the key.
+    secret = inviter.inside._secret
+    foreign = make_invite(secret, replace(made, token=b"\0\0\0\0", raw=b""))
+    assert (await refused(node, foreign))[0] is InviteFault.UNKNOWN
+    # The token of another one, in an invite that promises more.
+    altered = make_invite(secret, replace(made, uses=9, raw=b""))
+    assert (await refused(node, altered))[0] is InviteFault.UNKNOWN
+
+    await inviter.inviting.revoke(made.id)
+    assert await refused(node, made) == (InviteFault.REVOKED, "the inviter has taken this invite back")
+
+    short = await inviter.inviting.make(lifetime=1.0)
+    await asyncio.sleep(max(0.0, short.expires - inviter.driver.now()) + 0.01)
+    assert (await refused(node, short))[0] is InviteFault.EXPIRED
+
+    members(inviter).refuse = "its own membership was revoked"
+    other = await inviter.inviting.make()
+    fault, words = await refused(node, other)
+    assert fault is InviteFault.NOT_GRANTED
+    assert "its own membership was revoked" in words
+    # Nothing was used up by that.
+    members(inviter).refuse = ""
+    assert (await node.redeeming.redeem(other, timeout=20)).certificate
+
+    said = [event.reason for event in inviter.recent_events() if isinstance(event, InviteRefused)]
+    reasons = ["unknown", "unknown", "revoked", "expired", "not-granted its own membership was revoked"]
+    assert said == reasons
+
+
+async def test_our_own_and_out_of_date_ones_are_refused_before_anybody_is_asked(
+    net: NodeNetwork, inviter: Node
+) -> None:
+    made = await inviter.inviting.make()
+    assert (await refused(inviter, made))[0] is InviteFault.OWN
+    node = await newcomer(net)
+    secret = inviter.inside._secret
+    old = make_invite(secret, replace(made, issued=1_000_000, expires=1_000_060, raw=b""))
+    assert (await refused(node, old))[0] is InviteFault.EXPIRED
+    ahead = int(node.driver.now()) + 86400
+    fault, words = await refused(node, make_invite(secret, replace(made, issued=ahead, expires=ahead + 60, raw=b"")))
+    assert fault is InviteFault.NOT_YET
+    assert "the clock here, or the inviter's, is wrong" in words
+    assert not node.links()
+
+
+async def test_an_inviter_that_is_gone_is_told_from_one_that_refuses(net: NodeNetwork, inviter: Node) -> None:
+    made = await inviter.inviting.make()
+    node = await newcomer(net)
+    inviter.inside.driver.close()
+    fault, words = await refused(node, made, timeout=3.0)
+    assert fault is InviteFault.UNREACHED
+    assert f"the inviter {inviter.identity.text} was not reached" in words
+    assert "first contacts answered" in words
+
+
+async def test_tries_are_bounded(net: NodeNetwork, inviter: Node) -> None:
+    made = await inviter.inviting.make()
+    node = await newcomer(net)
+    secret = inviter.inside._secret
+    foreign = make_invite(secret, replace(made, token=b"\0\0\0\0", raw=b""))
+    faults = [(await refused(node, foreign))[0] for _ in range(TRIES + 1)]
+    assert faults == [InviteFault.UNKNOWN] * TRIES + [InviteFault.BUSY]
+
+
+async def test_a_stream_that_says_rubbish_or_nothing_harms_nobody(net: NodeNetwork, inviter: Node) -> None:
+    made = await inviter.inviting.make()
+    node = await newcomer(net)
+    await node.redeeming.redeem(made, timeout=20)
+    link = node.inside.links.get(inviter.identity)
+    assert link is not None
+    streams: list[Stream] = []
+    for said in (b"\xff" * 100, b"\0\6\1\1abcd", b""):
+        streams.append(await link.open_stream(STREAM_NAME))
+        await streams[-1].write(said)
+        await streams[-1].close()
+    assert await streams[0].read() == b""
+    assert (await node.redeeming.redeem(made, timeout=20)).certificate
+
+
+async def test_what_cannot_be_invited_into_is_said(inviter: Node) -> None:
+    with pytest.raises(LocalError, match="not in a network 'elsewhere'"):
+        await inviter.inviting.make(network="elsewhere")
+    with pytest.raises(LocalError, match="1 to 65535 peers"):
+        await inviter.inviting.make(uses=0)
+    with pytest.raises(LocalError, match="366 days"):
+        await inviter.inviting.make(lifetime=400 * 86400)
+    with pytest.raises(LocalError, match="there is no invite"):
+        await inviter.inviting.revoke("yyyyyyy")
+    assert not [event for event in inviter.recent_events() if isinstance(event, InviteMade)]
+
+
+async def test_an_invite_names_home_nodes_where_nobody_reaches_the_inviter(net: NodeNetwork) -> None:
+    await net.servers(3)
+    inviter = await net.start("inviter", mode="client")
+    made = await inviter.inviting.make(uses=3, lifetime=3600)
+    assert made.homes and made.homes == inviter.status().homes[: len(made.homes)]
+    assert (made.node_key, made.key, made.network) == (None, None, "main")
+    node = await net.start("newcomer", mode="client", contacts=())
+    redeemed = await node.redeeming.redeem(made, timeout=20)
+    assert redeemed.certificate == b""
+    assert set(made.homes) <= set(redeemed.contacts)
