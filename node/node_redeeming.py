@@ -141,7 +141,8 @@ class Redeeming:
         say(f"reaching {invite.inviter.text}")
         problems: list[str] = []
         tries = {asyncio.ensure_future(self._by_network(invite, deadline, problems))}
-        if self._answerless is not None and invite.fingerprint:
+        if self._answerless is not None and invite.fingerprint and invite.node_key is None:
+            # Of a client that stands in our own network: `connect` dials those alone whose node key is known.
             tries |= {asyncio.ensure_future(self._by_dial(invite, address, problems)) for address in invite.addresses}
         try:
             while tries:
@@ -172,18 +173,15 @@ class Redeeming:
         contacts = list(invite.contacts)
         while True:
             if contacts and not self._driver.engine.contacts():
+                # Before the link: whom a newcomer asks how it looks from outside are nodes that it knows.
                 await self._driver.run(lambda engine, now: engine.join(contacts, now), JoinDone)
-            if not self._driver.engine.contacts():
-                problem = f"none of its {len(contacts)} first contacts answered" if contacts else "no node is known"
-            else:
-                outcome = await self._connect(invite.inviter, max(0.1, deadline - clock()))
-                if outcome.connected:
-                    return outcome.link
-                problem = outcome.detail or outcome.reason.value
-                if outcome.reason not in _WORTH_ANOTHER:
-                    problems.append(problem)
-                    return None
-            if clock() + PAUSE >= deadline:
+            outcome = await self._connect(invite.inviter, max(0.1, deadline - clock()))
+            if outcome.connected:
+                return outcome.link
+            problem = outcome.detail or outcome.reason.value
+            if contacts and not self._driver.engine.contacts():
+                problem = f"none of its {len(contacts)} first contacts answered, and {problem}"
+            if outcome.reason not in _WORTH_ANOTHER or clock() + PAUSE >= deadline:
                 problems.append(problem)
                 return None
             await asyncio.sleep(PAUSE)
