@@ -20,6 +20,7 @@ _EXAMPLES = {
     "api": "/run/user/1000/rookery/api.sock",
     "api_http": "127.0.0.1:7717",
     "download_dir": "~/Downloads",
+    "invite_page": "https://example.org/join",
     "websocket": "0.0.0.0:443",
 }
 """What stands in the sample for settings that have no value by default; commented twice, so it stays off."""
