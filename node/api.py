@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dht.records import topic_place
 from node.adapters.http import ApiFailure
+from node.api_book import BookCommands
 from node.api_errors import failure_of, kebab
 from node.api_files import FileCommands
 from node.api_json import record_to_json, to_json
@@ -46,6 +47,7 @@ class Api:
             "put": self._put,
             "get": self._get,
             "decide": files.decide,
+            **BookCommands(node.book).calls,
         }
         self._streams: dict[str, Callable[[Params], AsyncGenerator[Document, None]]] = {
             "connect": self._connect,
@@ -66,7 +68,7 @@ class Api:
         if handler is None:
             raise self._unknown(command, self._calls, self._streams)
         try:
-            return await handler(Params(command, params))
+            return self._told(await handler(Params(command, params, self._node.book.resolve)))
         except Exception as error:
             raise failure_of(error) from error
 
@@ -76,11 +78,15 @@ class Api:
         if handler is None:
             raise self._unknown(command, self._streams, self._calls)
         try:
-            async with aclosing(handler(Params(command, params))) as events:
+            async with aclosing(handler(Params(command, params, self._node.book.resolve))) as events:
                 async for event in events:
-                    yield event
+                    yield self._told(event)
         except Exception as error:
             raise failure_of(error) from error
+
+    def _told(self, document: Document) -> Document:
+        told: Document = self._node.book.annotate(document)
+        return told
 
     @staticmethod
     def _unknown(command: str, here: dict[str, Any], there: dict[str, Any]) -> ApiFailure:

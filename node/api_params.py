@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,11 @@ from node.adapters.http import ApiFailure
 class Params:
     """The parameters of one command. Every reader takes its name away; `done` refuses what is left."""
 
-    def __init__(self, command: str, given: Mapping[str, Any]) -> None:
+    def __init__(
+        self, command: str, given: Mapping[str, Any], resolve: Callable[[str], PublicKey] = PublicKey.parse
+    ) -> None:
+        """`resolve` makes a peer of an id or a name."""
+        self._resolve = resolve
         self._command = command
         self._left = dict(given)
 
@@ -35,17 +39,17 @@ class Params:
         return None if value is None else str(value)
 
     def peer(self, name: str = "peer") -> PublicKey:
-        """A peer id. Raises `BadPeerId` with what is wrong with it."""
-        return PublicKey.parse(self.text(name))
+        """A peer by its id or its name. Raises `LocalError` with what is wrong with it."""
+        return self._resolve(self.text(name))
 
     def peer_or_none(self, name: str) -> PublicKey | None:
-        """A peer id, if it is there."""
+        """A peer by its id or its name, if it is there."""
         text = self.text_or_none(name)
-        return None if text is None else PublicKey.parse(text)
+        return None if text is None else self._resolve(text)
 
     def peers(self, name: str) -> list[PublicKey]:
-        """A list of peer ids; empty when it is not there."""
-        return [PublicKey.parse(str(text)) for text in self._take(name, list, "a list of peer ids") or []]
+        """A list of peers by ids or names; empty when it is not there."""
+        return [self._resolve(str(text)) for text in self._take(name, list, "a list of peer ids") or []]
 
     def path(self, name: str) -> Path:
         """An absolute path: the node's working directory is not the caller's."""

@@ -14,8 +14,8 @@ import typer
 
 from node.adapters.http import ApiFailure
 from node.cli_exit import failed
-from node.cli_options import Json, NodeCommand, Peer, node_config
-from node.cli_peers import known, known_peer, sentence
+from node.cli_options import Json, NodeCommand, Peer, complete_peer, node_config
+from node.cli_peers import known, known_peer, sentence, who
 from node.cli_session import Session, open_session, run_async
 
 if TYPE_CHECKING:
@@ -81,7 +81,10 @@ def receive(
     ctx: typer.Context,
     directory: Annotated[Path, typer.Option("--dir", "-d", help="Where files go.")] = Path(),
     accept_from: Annotated[
-        list[str] | None, typer.Option("--accept-from", metavar="PEER", help="Accept from this peer (repeatable).")
+        list[str] | None,
+        typer.Option(
+            "--accept-from", metavar="PEER", help="Accept from this peer (repeatable).", autocompletion=complete_peer
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept everything from everybody.")] = False,
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="End after so many files.")] = None,
@@ -126,9 +129,9 @@ async def take_files(session: Session, params: Document, bars: Bars, *, as_json:
                         answer = await confirmed(bars, event)
                         await session.call("decide", {"offer": event["offer"], "accept": answer})
                     elif not event["accepted"]:
-                        bars.say(f"refused {names[key]} from {event['peer']}: not among those to accept from")
+                        bars.say(f"refused {names[key]} from {who(event)}: not among those to accept from")
                 case "received":
-                    bars.say(f"received {event['path']} from {event['peer']}, SHA-256 {event['sha256']}")
+                    bars.say(f"received {event['path']} from {who(event)}, SHA-256 {event['sha256']}")
                 case "failed":
                     bars.say(f"{names.get(key) or event['name']} was not received: {event['reason']}")
             bars.take(key, names.get(key, ""), event)
@@ -139,7 +142,7 @@ async def confirmed(bars: Bars, event: Document) -> bool:
     from node import cli_render as render
 
     bars.pause()
-    question = f"accept {event['name']} ({render.size(event['size'])}) from {event['peer']}? [y/N] "
+    question = f"accept {event['name']} ({render.size(event['size'])}) from {who(event)}? [y/N] "
     print(render.plain(question), end="", file=sys.stderr, flush=True)
     try:
         answer = await typed_line()

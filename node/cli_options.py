@@ -15,7 +15,29 @@ if TYPE_CHECKING:
     from node.config import NodeConfig
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
-Peer = Annotated[str, typer.Argument(metavar="PEER", help="The peer's id: 52 characters, as its `rookery id` prints.")]
+
+
+def complete_peer(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Names of the address book for the shell; with the @ where one was typed. Never fails: a shell asks."""
+    from node.node_book import AddressBook
+
+    try:
+        entries = AddressBook(node_config(ctx).book_file).entries
+    except Exception:  # Whatever is wrong with the settings is said when the command runs.
+        return []
+    at = "@" if incomplete.startswith("@") else ""
+    begun = incomplete.removeprefix("@").casefold()
+    return [(at + one.name, one.note or one.peer.short) for one in entries if one.name.casefold().startswith(begun)]
+
+
+Peer = Annotated[
+    str,
+    typer.Argument(
+        metavar="PEER",
+        help="The peer's id (52 characters, as its `rookery id` prints), or its name in your address book.",
+        autocompletion=complete_peer,
+    ),
+]
 
 
 class NodeCommand(TyperCommand):

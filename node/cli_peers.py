@@ -142,6 +142,7 @@ SLIP = 0.9
 
 CONTACT_COLUMNS = {"contact": "contact", "rtt": "rtt", "last_seen": "last seen", "state": "state"}
 LINK_COLUMNS = {
+    "peer_name": "name",
     "peer": "peer",
     "address": "address",
     "type": "type",
@@ -175,8 +176,14 @@ SENTENCES = {
 def sentence(outcome: Document, more: Mapping[str, str] | None = None) -> str:
     """Why an operation on a peer failed, as one sentence; `more` has those of reasons of its own."""
     reason, detail = outcome["reason"], outcome.get("detail")
-    text = {**SENTENCES, **(more or {})}.get(reason, f"{{peer}}: {reason}").format(peer=outcome["peer"])
+    text = {**SENTENCES, **(more or {})}.get(reason, f"{{peer}}: {reason}").format(peer=who(outcome))
     return f"{text} ({detail})" if detail else text
+
+
+def who(document: Document, key: str = "peer") -> str:
+    """A peer for people: its name, where the address book has one, and its id."""
+    name = document.get(f"{key}_name")
+    return f"{name} ({document[key]})" if name else str(document[key])
 
 
 def known(document: Document) -> Document:
@@ -217,15 +224,16 @@ def ask(ctx: typer.Context, command: str, params: Document) -> Document:
 
 
 def known_peer(ctx: typer.Context, text: str) -> str:
-    """A peer id as the user typed it, checked here so that a typo costs no start of a node.
+    """The id of a peer whose id or name the user typed, checked here so that a typo costs no start of a node.
 
-    Raises `BadPeerId`, or `ApiFailure` when the running node has a link with a peer whose id is nearly this one.
+    Raises `UnknownName`, `BadPeerId`, or `ApiFailure` when the running node has a link with a peer whose id is nearly
+    this one.
     """
     from dht.errors import BadPeerId
-    from dht.identity import PublicKey
+    from node.node_book import AddressBook
 
     try:
-        return PublicKey.parse(text).text
+        return AddressBook(node_config(ctx).book_file).resolve(text).text
     except BadPeerId as error:
         near = linked_peer_like(ctx, text.strip().lower())
         if near is None:

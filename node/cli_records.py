@@ -142,10 +142,17 @@ def show_values(records: list[Document], values: list[bytes], *, many: bool) -> 
 
     if many:
         rows = [
-            {"owner": record.get("owner"), "seq": record.get("seq"), "value": shown(value)}
+            {
+                "name": record.get("owner_name"),
+                "owner": record.get("owner"),
+                "seq": record.get("seq"),
+                "value": shown(value),
+            }
             for record, value in zip(records, values, strict=True)
         ]
-        render.table(rows, {"owner": "owner", "seq": "seq", "value": "value"}, empty="nobody announced anything")
+        render.table(
+            rows, {"name": "name", "owner": "owner", "seq": "seq", "value": "value"}, empty="nobody announced anything"
+        )
     elif sys.stdout.isatty():
         print(shown(values[0]))
     else:

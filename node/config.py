@@ -95,6 +95,11 @@ class NodeConfig(FileSettings, InviteSettings, LinkSettings, NetworkSettings, Ho
         return self.data_dir / "certificate.pem"
 
     @property
+    def book_file(self) -> Path:
+        """The address book."""
+        return self.data_dir / "book.json"
+
+    @property
     def journal_file(self) -> Path:
         """The SQLite journal."""
         return self.data_dir / "journal.db"

@@ -23,6 +23,7 @@ from dht.records import Kind, mutable_place, peer_place, topic_salt
 from node.adapters.file_outcomes import Progress
 from node.config import NodeConfig
 from node.driver import Driver, Stopped
+from node.node_book import AddressBook
 from node.node_events import (
     EventFeed,
     EventLog,
@@ -80,6 +81,8 @@ class Node:
         self._events = EventLog()
         self.inside = Inside(config, parts or NodeParts(), self._events)
         """The parts: for simulations and tests, which look inside and pull the plug."""
+        self.book = AddressBook(config.book_file)
+        """What this machine's user calls peers. Nobody else learns it."""
         self._stack = AsyncExitStack()
         self._started = False
 

@@ -13,6 +13,7 @@ from dht.errors import LocalError
 from dht.events import Asked, LookupStats, Receipt, Verdict
 from dht.identity import IdentityKey, NodeKey, PublicKey
 from dht.records import Kind, Refusal, SignedRecord, immutable_record, mutable_place, sign_record
+from node.node_book import AddressBook
 from node.node_events import EventFeed, EventLog, NodeEvent
 from node.node_results import (
     ConnectOutcome,
@@ -71,6 +72,7 @@ class FakeNode:
     def __init__(self, config: Any = None) -> None:
         self.config = config
         self.identity = IDENTITY.public
+        self.book = AddressBook(Path("no such folder/book.json") if config is None else config.book_file)
         self.started = False
         self.stopped = False
         self.log = EventLog()

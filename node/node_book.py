@@ -1,0 +1,132 @@
+"""The address book of a node: `node.book`.
+
+Decides that a broken file costs the names, never the node. Refuses to send anything: names are for this machine's
+user, and nobody else learns them.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from dht.errors import LocalError
+from dht.identity import TEXT_LENGTH, PublicKey
+from node.adapters.book_file import BookFile
+from node.protocols.petnames import Book, Entry
+
+log = logging.getLogger("rookery.node")
+
+_ID: Final = re.compile(rf"\b[a-z0-9]{{{TEXT_LENGTH}}}\b")
+
+
+class AddressBook:
+    """Names for peers: `add`, `rename`, `remove`, `resolve`, and iteration by name."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = BookFile(path)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self._file.path
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Everybody in it, by name. Raises `LocalError` when the file is broken."""
+        return tuple(self._file.read())
+
+    def add(self, name: str, peer: PublicKey | str, note: str = "") -> Entry:
+        """Name a peer; the same name and peer again changes the note. Raises `LocalError`."""
+        key = PublicKey.parse(peer) if isinstance(peer, str) else peer
+        return self._file.change(lambda book: book.add(name, key, note))
+
+    def rename(self, old: str, new: str) -> Entry:
+        """Give a peer another name. Raises `LocalError`."""
+        return self._file.change(lambda book: book.rename(old, new))
+
+    def remove(self, name: str) -> Entry:
+        """Forget a name. Raises `LocalError`."""
+        return self._file.change(lambda book: book.remove(name))
+
+    def export(self) -> bytes:
+        """The book as a file for another machine of its user."""
+        return self._file.read().to_bytes()
+
+    def take(self, data: bytes, *, replace: bool = False) -> tuple[list[Entry], list[str]]:
+        """Take in an exported book: who is new, and why others were left out. Raises `BadBook`.
+
+        With `replace` it takes the place of this one. Otherwise names and peers that are there already stay as they
+        are.
+        """
+        given = Book.from_bytes(data)
+
+        def edit(book: Book) -> tuple[list[Entry], list[str]]:
+            if replace:
+                for entry in tuple(book):
+                    book.remove(entry.name)
+            added, left = [], []
+            for entry in given:
+                known = book.of(entry.peer)
+                if known is not None:
+                    if known != entry:
+                        left.append(f"{entry.name}: that peer is {known.name} here")
+                    continue
+                try:
+                    added.append(book.add(entry.name, entry.peer, entry.note))
+                except LocalError as error:
+                    left.append(f"{entry.name}: {error}")
+            return added, left
+
+        return self._file.change(edit)
+
+    def resolve(self, text: str) -> PublicKey:
+        """The peer a user means by a name, `@name` or a peer id. Raises `UnknownName` or `BadPeerId`."""
+        return self._readable().resolve(text)
+
+    def show(self, name: str) -> Entry:
+        """The entry of a name, or of a peer id. Raises `LocalError`."""
+        book = self._file.read()
+        peer = book.resolve(name)
+        return book.of(peer) or Entry("", peer)
+
+    def name_of(self, peer: PublicKey) -> str | None:
+        """What a peer is called."""
+        entry = self._readable().of(peer)
+        return None if entry is None else entry.name
+
+    def annotate(self, document: Any) -> Any:
+        """A document with the name of each peer beside its id: `peer_name` for `peer`, and in sentences."""
+        book = self._readable()
+        if not len(book):
+            return document
+        names = {entry.peer.text: entry.name for entry in book}
+        return _annotated(document, names)
+
+    def _readable(self) -> Book:
+        try:
+            return self._file.read()
+        except LocalError as error:
+            log.warning("the address book is left out: %s", error)
+            return Book()
+
+
+def _annotated(value: Any, names: dict[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_annotated(item, names) for item in value]
+    if not isinstance(value, dict):
+        return value
+    told: dict[str, Any] = {}
+    for key, item in value.items():
+        if key == "text" and isinstance(item, str):
+            told[key] = _ID.sub(lambda found: _beside(found[0], names), item)
+            continue
+        told[key] = _annotated(item, names)
+        if isinstance(item, str) and item in names and f"{key}_name" not in value:
+            told[f"{key}_name"] = names[item]
+    return told
+
+
+def _beside(peer: str, names: dict[str, str]) -> str:
+    return f"{names[peer]} ({peer})" if peer in names else peer
