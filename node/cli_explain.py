@@ -10,6 +10,13 @@ from typing import Any, Final
 
 Document = Mapping[str, Any]
 
+RUNG_COLUMNS: Final = {
+    "rung": "looked for",
+    "begun": "begun after",
+    "took": "took",
+    "outcome": "outcome",
+    "why": "what",
+}
 WAY_COLUMNS: Final = {"way": "way", "begun": "begun after", "took": "took", "outcome": "outcome", "why": "why"}
 PAIR_COLUMNS: Final = {"local": "ours", "remote": "the peer's", "outcome": "outcome", "checks": "checks"}
 
@@ -21,6 +28,16 @@ NAMES: Final = {
 }
 
 
+RUNGS: Final = {
+    "cache": "where it was before",
+    "lan": "on the local network",
+    "direct": "called through nodes remembered",
+    "gossip": "by gossip",
+    "dht": "in the DHT",
+    "bootstrap": "after asking the lists again",
+}
+
+
 def show(document: Document) -> None:
     """Print how an attempt went, whether it ended in a link or not."""
     from node import cli_render as render
@@ -29,10 +46,23 @@ def show(document: Document) -> None:
     if document.get("reused"):
         screen.print("The link was open already: nothing was tried.")
         return
+    rungs = [
+        {
+            "rung": RUNGS.get(rung["rung"], rung["rung"]),
+            "begun": render.span(rung["started"]),
+            "took": "" if rung["outcome"] == "skipped" else render.span(rung["seconds"]),
+            "outcome": rung["outcome"],
+            "why": rung["detail"],
+        }
+        for rung in document.get("rungs", [])
+    ]
+    render.table(rungs, RUNG_COLUMNS, empty="")
+    if rungs:
+        screen.print()
     ways = document.get("ways", [])
     rows = [
         {
-            "way": NAMES.get(way["way"], way["way"]),
+            "way": " ".join((NAMES.get(way["way"], way["way"]), *(way["remote"] if way["rung"] else ()))),
             "begun": render.span(way["started"]),
             "took": "" if way["outcome"] == "skipped" else render.span(way["seconds"]),
             "outcome": way["outcome"],
@@ -69,8 +99,8 @@ def _show_addresses(way: Document) -> None:
     from node import cli_render as render
 
     screen = render.screen()
-    if not way["local"] and not way["remote"]:
-        return
+    if not way["local"]:
+        return  # An address that was dialled is in the table.
     screen.print()
     screen.print(f"{NAMES.get(way['way'], way['way'])}:", style="bold")
     for whose, addresses in (("our addresses", way["local"]), ("the peer's addresses", way["remote"])):

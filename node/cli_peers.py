@@ -134,7 +134,7 @@ def connect(
     if not json:
         if explain:
             render.screen().print()
-        render.fields(known(document), skip=("event", "connected", "ways"))
+        render.fields(known(document), skip=("event", "connected", "ways", "rungs"))
 
 
 SLIP = 0.9

@@ -20,6 +20,7 @@ from pydantic import ModelWrapValidatorHandler, ValidationError, ValidationInfo,
 
 from dht.identity import PublicKey
 from node.config_files import FileSettings
+from node.config_finding import FindingSettings
 from node.config_host import DEFAULT_PORT, HostSettings
 from node.config_invites import InviteSettings
 from node.config_links import LinkSettings
@@ -52,7 +53,7 @@ def default_config_file() -> Path:
     return platformdirs.user_config_path("rookery") / "config.toml"
 
 
-class NodeConfig(FileSettings, InviteSettings, LinkSettings, NetworkSettings, HostSettings):
+class NodeConfig(FindingSettings, FileSettings, InviteSettings, LinkSettings, NetworkSettings, HostSettings):
     """The settings of one node. Raises `BadConfig` with one clear line, however it is made."""
 
     @classmethod

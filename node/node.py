@@ -137,6 +137,7 @@ class Node:
             links=tuple(self.inside.links.info()),
             report=self.inside.joining.report,
             signaling=self.inside.outside.meeting.calls.counters,
+            ladder=self.inside.outside.ladder.status(),
             journal_problem=self.inside.journal.problem,
         )
 

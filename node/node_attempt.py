@@ -117,6 +117,7 @@ class Attempts:
             if session is not None:
                 trace.phases.update({name: took for name, took in session.phases.items() if name != "gather"})
         late = self._leave(climb.race)
+        trace.over(still=("ice",) if late else ())
         await climb.end()
         if session is not None and not late:
             await session.close()
@@ -144,7 +145,7 @@ class Attempts:
         race: Race,
         trace: Trace,
         *,
-        won: Callable[[], object],
+        won: Callable[[Link], object],
     ) -> None:
         """Our call has ended: begin what its answer makes possible. Raises `AttemptFailed` where that is nothing."""
         self._begin(peer, session, _answer_of(ended), terms, race, trace, initiated=True, won=won)
@@ -159,7 +160,7 @@ class Attempts:
         trace: Trace,
         *,
         initiated: bool,
-        won: Callable[[], object] = lambda: None,
+        won: Callable[[Link], object] = lambda _link: None,
     ) -> None:
         """Offer and answer have crossed: look for a direct path, and for a relay when that takes long. `won` is called
         once one of them has made a link."""
@@ -168,7 +169,7 @@ class Attempts:
         async def taken(opened: Opened) -> Link | None:
             link = await self.take(peer, opened, race, initiated=initiated)
             if link is not None:
-                won()
+                won(link)
             return link
 
         async def by_ice() -> Link | None:

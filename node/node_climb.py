@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from dht.contact import Address, Contact
 from dht.identity import PublicKey
 from node.node_ladder import BOOTSTRAP, DHT, DIRECT, INSTANT, Ladder, hint_of
+from node.node_links import path_text
 from node.node_results import FindOutcome
 from node.node_ways import Race, Trace
 from node.ports import Hint, Link, LinkError, LinkFault, PeerSource, Session, Terms
@@ -64,6 +65,7 @@ class Climb:
         """Through whom the peer is called, and which rung named them first."""
         self._calling = self._called = False
         self._looked_up = False
+        self._hints: dict[str, Hint] = {}
         self._call_by = DHT
 
     async def run(self) -> Link:
@@ -99,15 +101,17 @@ class Climb:
     async def _by_look_up(self, sources: list[str]) -> Link | None:
         await self.race.head_start(INSTANT, behind=sources)
         if self._dialled or self._ways:
-            await self.race.head_start(self._ladder.starts.look_up, behind=("dial", "call", "ice"))
+            ways = ("dial",) if self._dialled else ("call", "ice")
+            await self.race.head_start(self._ladder.starts.look_up, behind=ways)
         self._offer_soon()
         looking = self._trace.timed(self._ladder.look_up(self._peer), "lookup")
         self._on_record(DHT, await self._trace.rung(DHT, looking, _found_words))
         return None
 
     async def _by_list(self) -> Link | None:
+        heard = self._ladder.heard()
         await self.race.head_start(self._ladder.starts.bootstrap, behind=(DHT,))
-        if self.race.runs(DHT) and not self._ladder.deaf():
+        if self.race.runs(DHT) and self._ladder.heard() != heard:
             await self.race.head_start(None, behind=(DHT,))  # Somebody answers: the look-up is only slow.
         if self._looked_up:
             self._trace.passed_over(BOOTSTRAP, "the DHT knew the peer")
@@ -128,6 +132,7 @@ class Climb:
     # What is done with what they find
 
     def _found(self, rung: str, hint: Hint) -> None:
+        self._hints[rung] = hint
         for address in self._attempts.dialable(hint)[: 1 if rung in (DHT, BOOTSTRAP) else DIALS_A_HINT]:
             key = (address, hint.fingerprint)
             if key in self._dialled or len(self._dialled) >= MAX_DIALS:
@@ -155,7 +160,7 @@ class Climb:
         self._trace.phases.update(opened.phases)
         link = await self._attempts.take(self._peer, opened, self.race, initiated=True)
         if link is not None:
-            self._won(rung)
+            self._won(rung, link, next((one for one in hint.direct if one.address == address), None))
         return link
 
     def _call(self) -> None:
@@ -164,6 +169,8 @@ class Climb:
 
     async def _by_call(self) -> Link | None:
         """Call the peer; with its answer two ways begin."""
+        if self._offering is None and self._dialled:
+            await self.race.head_start(self._ladder.starts.look_up, behind=("dial",))
         offering = self._offer_soon()
         while (pause := self._dials_until - self._trace.elapsed) > 0 and self.race.runs("dial"):
             await self.race.head_start(pause, behind=("dial",))
@@ -181,7 +188,13 @@ class Climb:
         if isinstance(ended, OfferReceived):
             return await self._join()
         self._attempts.begin(
-            self._peer, session, ended, terms, self.race, self._trace, won=lambda: self._won(self._call_by)
+            self._peer,
+            session,
+            ended,
+            terms,
+            self.race,
+            self._trace,
+            won=lambda link: self._won(self._call_by, link),
         )
         return None
 
@@ -197,8 +210,18 @@ class Climb:
             self._offering.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         return self._offering
 
-    def _won(self, rung: str) -> None:
+    def _won(self, rung: str, link: Link, dialled: Contact | None = None) -> None:
+        """Remember where the peer was: the address that was dialled first, and what the newest record says."""
         self._trace.won(rung)
+        known = [self._hints[name] for name in (DHT, BOOTSTRAP, *self._hints) if name in self._hints]
+        if rung == DIRECT:
+            rung = "cache"
+        newest = next(iter(known), Hint())
+        hint = self._hints.get(rung, newest)
+        direct = dict.fromkeys((*((dialled,) if dialled else ()), *newest.direct, *hint.direct))
+        homes = newest.homes or next((one.homes for one in known if one.homes), ())
+        fingerprint = (hint if dialled else newest).fingerprint
+        self._ladder.on_linked(self._peer, Hint(tuple(direct), homes, fingerprint), path_text(link))
 
 
 def _words(hint: Hint | None) -> str:

@@ -29,6 +29,7 @@ from node.node_redeeming import Redeeming
 from node.node_tasks import Tasks
 from node.node_tunnel import TunnelledDatagrams
 from node.node_watching import Watches
+from node.node_whereabouts import Whereabouts
 from node.protocols.peer_record import Capability
 from node.storage import DropMeta, Meta, Storage
 
@@ -119,6 +120,8 @@ class Inside:
         stack.callback(self.watches.end)
         self.links = Links(self._events, driver.now, driver.clock, parts.rng.randbytes, own=self.identity)
         self.files = Files(config, self.links, self._events, driver.now, driver.clock)
+        whereabouts = Whereabouts(storage, driver.now, size=config.remembered_peers)
+        whereabouts.restore(snapshot)
         self.outside = Outside(
             self._secret,
             config,
@@ -129,6 +132,7 @@ class Inside:
             self.lookups,
             self._events,
             self._answerless,
+            whereabouts,
         )
         answerless = self._answerless
         self.inviting = Inviting(
@@ -149,6 +153,7 @@ class Inside:
         fetch = self._fetch_list if config.bootstrap_lists else None
         served = _SERVED in snapshot.meta
         self.joining = Joining(driver, self._events, known, fetch, parts.rng, served=served)
+        self.outside.ladder.rejoin = self.joining.anew
         driver.subscribe(ProbeRequested, lambda probe: self.datagrams.send_from_elsewhere(probe.data, probe.address))
         driver.subscribe(HomesChanged, lambda event: self._events.add(HomesFound(driver.now(), event.homes)))
         driver.subscribe(AddressChanged, lambda event: self._events.add(AddressSeen(driver.now(), event.address)))

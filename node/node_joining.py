@@ -48,6 +48,10 @@ WATCH: Final = 15.0
 SETTLE: Final = 0.2
 """Seconds after the first contact came to us by itself until we walk to our neighbourhood. UNSOURCED"""
 
+JOIN_TIMEOUT: Final = 5.0
+"""Seconds that who looks for a peer waits for the network itself to be found. UNSOURCED: a cold join takes 3 s at the
+95th percentile."""
+
 NAMES_TIMEOUT: Final = 3.0
 """Seconds for resolving the host names of a list. UNSOURCED"""
 
@@ -76,7 +80,7 @@ class Joining:
         self._served = served
         self._listed: list[Contact] = []
         self._named: list[tuple[bytes, tuple[str, int]]] = []
-        self._next_list = 0.0
+        self._next_list = self._next_anew = 0.0
         self._found = asyncio.Event()
         self.joined = asyncio.Event()
         """Set while other nodes are known and the walk to our neighbourhood has been done."""
@@ -87,6 +91,32 @@ class Joining:
     def soon(self) -> None:
         """The network may be reached now: end a pause between tries."""
         self._found.set()
+
+    async def anew(self) -> str:
+        """Find the network again for somebody who was not found in what we see of it: the last rung of the ladder.
+
+        Returns "" when there are others to ask now, else why not. The lists' sources are spared: once in `LIST_PAUSE`.
+        """
+        if not self.joined.is_set():
+            if self._first_of_all:
+                return "no list and no first contact is known"
+            self.soon()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(JOIN_TIMEOUT):
+                    await self.joined.wait()
+                    return ""
+            return f"no other node was found within {JOIN_TIMEOUT:g} s"
+        now = self._driver.now()
+        if now < self._next_anew:
+            return f"the lists were asked {LIST_PAUSE - (self._next_anew - now):.0f} s ago"
+        self._next_anew = now + LIST_PAUSE
+        before = frozenset(self._driver.engine.contacts())
+        await self._load_list(alone=False)
+        named = await _resolved(self._named) if self._named else []
+        contacts = [one for one in (*self._listed, *named, *self._known) if one not in before]
+        if contacts:
+            await self._walk(contacts)
+        return "" if frozenset(self._driver.engine.contacts()) - before else "the lists led to nobody new"
 
     async def run(self) -> None:
         """Join, and join again whenever we find ourselves alone. Ends only by being cancelled."""
@@ -156,10 +186,10 @@ class Joining:
         done = await self._driver.run(lambda engine, now: engine.join(contacts, now), JoinDone)
         return done.contacts
 
-    async def _load_list(self) -> bool:
-        """Ask the sources; true when there are contacts of a list to try."""
+    async def _load_list(self, *, alone: bool = True) -> bool:
+        """Ask the sources; true when there are contacts of a list to try. `alone`: only while nobody is known."""
         now = self._driver.now()
-        if self._fetch_list is None or now < self._next_list or self._driver.engine.contacts():
+        if self._fetch_list is None or now < self._next_list or (alone and self._driver.engine.contacts()):
             return False
         self._next_list = now + LIST_PAUSE
         report = await self._fetch_list()

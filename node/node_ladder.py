@@ -77,10 +77,12 @@ class Ladder:
         """Asked before the DHT, all at once. Whatever makes one appends it here."""
         self.rejoin: Callable[[], Awaitable[str]] = _nobody_to_join
         """Finds the network anew by the lists and the first contacts; returns "" or why it could not."""
-        self.deaf: Callable[[], bool] = lambda: False
-        """Whether nobody answers this node just now."""
+        self.heard: Callable[[], int] = lambda: 0
+        """How many datagrams have come in: when none does during a look-up, nobody is there who could answer."""
         self.on_wrong: Callable[[PublicKey, Hint], None] = lambda _peer, _hint: None
         """Told of an address at which somebody else was, or nobody who could prove to be the peer."""
+        self.on_linked: Callable[[PublicKey, Hint, str], object] = lambda _peer, _hint, _path: None
+        """Told where a peer was that is linked now, and by what kind of path."""
         self._looking: dict[PublicKey, asyncio.Task[FindOutcome]] = {}
         self._tallies: dict[str, _Tally] = {}
 

@@ -21,7 +21,7 @@ from node.node_attempt import import_webrtc
 from node.node_events import EventLog, PortMapped, TunnelChanged
 from node.node_gateway import Gateway
 from node.node_joining import Joining
-from node.node_ladder import Ladder
+from node.node_ladder import HeadStarts, Ladder
 from node.node_links import Links
 from node.node_lookups import Lookups
 from node.node_meeting import Meeting
@@ -29,6 +29,7 @@ from node.node_mesh import Mesh, MeshInfo
 from node.node_parts import NodeParts, make_session
 from node.node_paths import Paths
 from node.node_tunnel import Tunnel, TunnelledDatagrams
+from node.node_whereabouts import Whereabouts
 from node.ports import Answerless, Link, LinkEnd, LinkError, LinkFault, PeerSource
 from node.protocols.circuit_relays import RelayContact
 from node.protocols.signaling import Signaling
@@ -59,6 +60,7 @@ class Outside:
         lookups: Lookups,
         events: EventLog,
         answerless: Answerless | None,
+        whereabouts: Whereabouts,
     ) -> None:
         self._identity = identity
         self._config = config
@@ -74,7 +76,12 @@ class Outside:
         self.gateway: Gateway | None = None
         self.websockets: WebSockets | None = None
         self._interfaces: Interfaces | None = None
-        self.ladder = Ladder(lookups.find)
+        self.whereabouts = whereabouts
+        """Where peers were when they were last linked."""
+        self.ladder = Ladder(lookups.find, starts=HeadStarts(config.look_up_head_start, config.call_head_start))
+        self.ladder.sources.append(whereabouts)
+        self.ladder.on_linked, self.ladder.on_wrong = whereabouts.note, whereabouts.wrong
+        self.ladder.heard = lambda: datagrams.counters["received"]
         self.meeting = Meeting(
             identity.public,
             Signaling(identity, parts.rng),

@@ -16,7 +16,7 @@ from dht.identity import PublicKey
 from node.config import NodeConfig
 from node.driver import Datagrams, Driver
 from node.node_publishing import PublishedRecord
-from node.node_results import ContactInfo, LinkInfo
+from node.node_results import ContactInfo, LinkInfo, RungStatus
 
 if TYPE_CHECKING:
     from bootstrap.sources import ListReport
@@ -71,6 +71,8 @@ class NodeStatus:
     published: PublishedStatus | None
     links: tuple[LinkInfo, ...]
     bootstrap: tuple[SourceStatus, ...]
+    ladder: tuple[RungStatus, ...]
+    """The places where peers are looked for, and what became of each."""
     clock_offset: float | None
     """Median of others' clocks less ours, seconds."""
     journal_problem: str | None
@@ -108,6 +110,7 @@ def node_status(
     links: tuple[LinkInfo, ...],
     report: ListReport | None,
     signaling: dict[str, int],
+    ladder: tuple[RungStatus, ...],
     journal_problem: str | None,
 ) -> NodeStatus:
     """Put the state of all parts together."""
@@ -136,6 +139,7 @@ def node_status(
             SourceStatus(one.source, one.status.value, one.message, one.seconds)
             for one in (report.outcomes if report else ())
         ),
+        ladder=ladder,
         clock_offset=engine.clock_offset,
         journal_problem=journal_problem,
         counters={

@@ -127,6 +127,16 @@ class Trace:
         if name in self._rungs:
             self._rungs[name] = replace(self._rungs[name], outcome="won")
 
+    def over(self, still: Collection[str] = ()) -> None:
+        """There is a link: whatever has not ended was overtaken, but for the ways that are `still` tried."""
+        for key, way in self._ways.items():
+            if way.outcome == "trying" and way.way not in still:
+                self._ways[key] = self._ended(way, "overtaken", "another way was quicker", None)
+        for name, rung in self._rungs.items():
+            if rung.outcome == "trying":
+                took = self.elapsed - rung.started
+                self._rungs[name] = replace(rung, seconds=took, outcome="overtaken", detail="another was quicker")
+
 
 class Race:
     """Ways that run at once. A way's coroutine ends in a link, in None (it only began others), or raises."""
