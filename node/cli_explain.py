@@ -30,6 +30,7 @@ NAMES: Final = {
 
 RUNGS: Final = {
     "cache": "where it was before",
+    "invite": "where its invite says",
     "lan": "on the local network",
     "direct": "called through nodes remembered",
     "gossip": "by gossip",

@@ -24,7 +24,7 @@ log = logging.getLogger("rookery.ladder")
 DIRECT, DHT, BOOTSTRAP = "direct", "dht", "bootstrap"
 """The rungs that are no `PeerSource`. `direct`: the peer is called through nodes remembered, with no look-up."""
 
-ORDER: Final = ("cache", "lan", DIRECT, "gossip", DHT, BOOTSTRAP)
+ORDER: Final = ("cache", "invite", "lan", DIRECT, "gossip", DHT, BOOTSTRAP)
 """The rungs from first to last, as they are shown; a source of another name stands before the DHT."""
 
 INSTANT: Final = 0.002
