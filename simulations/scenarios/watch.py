@@ -39,7 +39,7 @@ class WatchedRecords(Parameters):
         "weibull:0.59,41.9m", description="model of the servers' time on (the default: BitTorrent, 2006)"
     )
     downtime: str = Field("exponential:1h", description="model of their time off")
-    quiet: int = Field(30, ge=1, description="minutes of quiet over which traffic is measured, twice")
+    calm: int = Field(30, ge=1, description="minutes of quiet over which traffic is measured, twice")
     minutes: int = Field(60, ge=1, description="minutes of churn")
     puts_a_minute: int = Field(6, ge=1, description="records replaced in each of them")
 
@@ -62,7 +62,7 @@ class Told:
 @scenario("watch", "Records are followed", WatchedRecords)
 async def watch(world: World, p: WatchedRecords) -> None:
     """Measure quiet traffic without and with watchers; then let servers come and go, and replace records."""
-    world.planned = p.nodes / 50 + 2 * 60 * p.quiet + 60 * p.minutes + 240
+    world.planned = p.nodes / 50 + 2 * 60 * p.calm + 60 * p.minutes + 240
     servers = world.add(p.nodes)
     watchers = world.add(p.watchers, WATCHER, group="watchers")
     await world.settle()
@@ -70,13 +70,13 @@ async def watch(world: World, p: WatchedRecords) -> None:
     latest = [await world.put(owner=owner) for owner in owners]
     await world.run(minutes=2)
 
-    quiet = await spent(world, p.quiet)
+    quiet = await spent(world, p.calm)
     told = Told()
     world.watchers.append(told)
     followed = begin(watchers, latest)
     await world.run(minutes=2)
-    watched = await spent(world, p.quiet)
-    hourly = (watched - quiet) / len(watchers) * 60 / p.quiet
+    watched = await spent(world, p.calm)
+    hourly = (watched - quiet) / len(watchers) * 60 / p.calm
     world.metrics.value("bytes a watcher and hour", hourly)
     world.metrics.value("subscriptions", sum(peer.engine.watchers() for peer in world.living))
 

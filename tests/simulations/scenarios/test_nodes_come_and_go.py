@@ -99,3 +99,11 @@ def test_record_survival() -> None:
 def test_no_record_outlives_what_nodes_store() -> None:
     spec = RunSpec.model_validate({"scenario": "record-survival", "parameters": {"hours": 192}})
     assert "hours = 192" in run_seed(spec, 1).error
+
+
+def test_records_that_are_followed() -> None:
+    result, _ = played("watch")
+    assert unmet(result) == []
+    assert value(result, "subscriptions") == 3 * 4
+    assert value(result, "told by a notice") > 0.9
+    assert 0 < value(result, "bytes a watcher and hour") < 1_000_000
