@@ -10,7 +10,18 @@ from typing import Annotated
 
 import typer
 
-from node import cli_book, cli_bootstrap, cli_config, cli_files, cli_log, cli_peers, cli_records, cli_run, cli_watch
+from node import (
+    cli_book,
+    cli_bootstrap,
+    cli_config,
+    cli_conformance,
+    cli_files,
+    cli_log,
+    cli_peers,
+    cli_records,
+    cli_run,
+    cli_watch,
+)
 from node.cli_exit import RookeryGroup
 from node.cli_later import add_group
 
@@ -49,6 +60,7 @@ cli_records.add_to(app)
 cli_watch.add_to(app)
 cli_log.add_to(app)
 cli_book.add_to(app)
+cli_conformance.add_to(app)
 cli_bootstrap.add_to(app)
 add_group(app, "simulate", "simulations.cli", "Play large networks on a virtual clock, and see what becomes of them.")
 

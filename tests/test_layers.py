@@ -162,12 +162,15 @@ FOLDER_LAYERS: dict[str, float] = {
     "simulations/scenarios/": 30,
     "node/protocols/": 7,
     "node/adapters/": 9,
+    "node/conformance/": 9.5,
 }
 """The layer of every file of a folder in which files are many and alike."""
 
 SAME_LAYER: dict[str, tuple[str, ...]] = {
     # One engine, whose files have an order of their own.
     "simulations/model/": ("simulations/model/",),
+    # Checks use one another's questions.
+    "node/conformance/": ("node/conformance/",),
     # Protocols are written against the ports.
     "node/protocols/": ("node/ports.py",),
     # A relay judges what the ends of circuits ask.

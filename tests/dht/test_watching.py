@@ -236,7 +236,7 @@ class TestKeeping:
         watched.put(2)
         watched.wire.advance(60.0)
         assert watched.told() == [1]
-        watched.wire.advance(1100.0)  # The look for holders, every 15 minutes, reads as well.
+        watched.wire.advance(2200.0)  # The look for holders, every half hour, reads as well.
         assert watched.told() == [1, 2]
 
     def test_unwatching_ends_the_subscriptions_and_the_datagrams(self, watched: Watched8) -> None:

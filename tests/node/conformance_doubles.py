@@ -1,0 +1,431 @@
+"""Nodes that break one rule each: what is changed in the real engine, and which checks must say so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+from nacl import bindings
+from nacl.exceptions import CryptoError
+
+from dht.contact import Address, Contact, pack_address
+from dht.errors import BoxError
+from dht.events import ProbeRequested
+from dht.forwarding import Entry
+from dht.identity import PublicKey
+from dht.limits import _token
+from dht.notices import Notices
+from dht.records import Refusal, SignedRecord, peer_place
+from dht.sealing import Sealer
+from dht.stun import BINDING_SUCCESS, HEADER, is_stun
+from dht.wire import FindNode, Get, Message, Ping, Pong, Probe, Put, Request, Signal, Signaled
+from node.conformance.datagrams import NO_SECRET
+from tests.node.conformance_lab import Breakage
+
+DOUBLES: dict[str, tuple[Breakage, set[str]]] = {}
+"""What is wrong, the change, and the checks that fail."""
+
+
+def double(what: str, *failing: str) -> Callable[[Breakage], Breakage]:
+    """Register a way to be broken."""
+
+    def register(breakage: Breakage) -> Breakage:
+        DOUBLES[what] = (breakage, set(failing))
+        return breakage
+
+    return register
+
+
+def before(engine: Any, change: Callable[[bytes, Address, float], bytes]) -> None:
+    """Alter every datagram before the engine sees it."""
+    real = engine.receive_datagram
+    engine.receive_datagram = lambda data, addr, now: real(change(data, addr, now), addr, now)
+
+
+def babble(engine: Any, *counters: str) -> None:
+    """Answer with a PONG whatever is dropped for these reasons."""
+    real = engine.receive_datagram
+
+    def receive(data: bytes, addr: Address, now: float) -> None:
+        dropped = sum(engine.counters[name] for name in counters)
+        real(data, addr, now)
+        if sum(engine.counters[name] for name in counters) > dropped and len(data) > 37:
+            engine._exchange.send(data[5:37], addr, Pong(7, b"", pack_address(addr), int(now)))
+
+    engine.receive_datagram = receive
+
+
+def answering(engine: Any, kind: type[Request], change: Callable[[Any, Any, Any], Any]) -> None:
+    """Alter what is answered to a kind of request: `change(request, asking, right answer)`."""
+    real = engine._dispatch._answer
+
+    def answer(request: Request, asking: Any, own_id: int, now: float) -> Any:
+        right = real(request, asking, own_id, now)
+        return change(request, asking, right) if isinstance(request, kind) else right
+
+    engine._dispatch._answer = answer
+
+
+@double("its PONG names another endpoint", "ping")
+def _(engine: Any) -> None:
+    there = pack_address(("11.9.9.9", 9))
+    answering(engine, Ping, lambda request, asking, right: msgspec.structs.replace(right, observed=there))
+
+
+@double("its clock is a day off", "ping")
+def _(engine: Any) -> None:
+    answering(engine, Ping, lambda request, asking, right: msgspec.structs.replace(right, time=right.time + 86400))
+
+
+@double("it takes any version", "unknown-version")
+def _(engine: Any) -> None:
+    before(engine, lambda data, addr, now: engine._exchange._prefix[:1] + data[1:] if len(data) > 77 else data)
+
+
+@double("it takes any network", "wrong-tag")
+def _(engine: Any) -> None:
+    prefix = engine._exchange._prefix
+    before(engine, lambda data, addr, now: prefix + data[5:] if data[:1] == prefix[:1] else data)
+
+
+@double("it answers boxes that do not open", "malformed-box", "direction", "sent-back")
+def _(engine: Any) -> None:
+    babble(engine, "dropped_box")
+
+
+class Careless(Sealer):
+    """Opens what goes the other way, and what is its own."""
+
+    def open(self, datagram: bytes) -> tuple[bytes, bytes]:
+        key, nonce = datagram[5:37], datagram[37:61]
+        try:
+            return key, bindings.crypto_box_open_easy_afternm(datagram[61:], nonce, self.derive(key))
+        except (CryptoError, ValueError):
+            raise BoxError("no") from None
+
+
+@double("it does not look at the direction", "direction", "sent-back", "unasked")
+def _(engine: Any) -> None:
+    careless = Careless(engine.node_key, Random(99))
+    engine._exchange._sealer = careless
+    # What it hears of itself it answers, as what nobody asked.
+    babble(engine, "reply_unasked")
+
+
+class Trusting(Sealer):
+    """Agrees on a key with anybody."""
+
+    def derive(self, key: bytes) -> bytes:
+        try:
+            return super().derive(key)
+        except BoxError:
+            return NO_SECRET
+
+
+@double("it agrees on a key with points of small order", "weak-key")
+def _(engine: Any) -> None:
+    engine._exchange._sealer = Trusting(engine.node_key, Random(99))
+
+
+@double("it answers datagrams that are too long", "datagram-size")
+def _(engine: Any) -> None:
+    babble(engine, "dropped_size")
+    real = engine.receive_datagram
+    # Too short ones it still drops.
+    silent = engine.__class__.receive_datagram
+    engine.receive_datagram = lambda data, addr, now: (real if len(data) > 1232 else silent.__get__(engine))(
+        data, addr, now
+    )
+
+
+@double("it answers what is no message", "unknown-message", "malformed-message", "field-sizes")
+def _(engine: Any) -> None:
+    babble(engine, "dropped_malformed")
+
+
+@double("it wants every field to be written", "optional-fields")
+def _(engine: Any) -> None:
+    answering(engine, Ping, lambda request, asking, right: right if request.pad else None)
+
+
+@double("it answers what it did not ask for", "unasked")
+def _(engine: Any) -> None:
+    babble(engine, "reply_unasked", "probe_unasked")
+
+
+@double("it answers everything three times", "replay", "amplification", "signal")
+def _(engine: Any) -> None:
+    real = engine._exchange.reply
+
+    def reply(asking: Any, message: Message) -> bool:
+        return all([real(asking, message) for _ in range(3)])
+
+    engine._exchange.reply = reply
+
+
+def _matching(by: Callable[[Any, int, bytes, Address], bool]) -> Breakage:
+    def breakage(engine: Any) -> None:
+        requests = engine.requests
+        requests.match = lambda rid, key, address: next(
+            (each for each in requests._pending.values() if by(each, rid, key, address)), None
+        )
+
+    return breakage
+
+
+double("it takes replies from any endpoint", "wrong-endpoint")(
+    _matching(lambda each, rid, key, address: each.rid == rid and each.contact.key == key)
+)
+double("it takes replies under any key", "wrong-endpoint")(
+    _matching(lambda each, rid, key, address: each.rid == rid and each.address == address)
+)
+double("it takes replies of any number", "wrong-endpoint")(
+    _matching(lambda each, rid, key, address: each.contact.key == key and each.address == address)
+)
+
+
+@double("its contacts are in no order", "find-node")
+def _(engine: Any) -> None:
+    def backwards(request: Any, asking: Any, right: Any) -> Any:
+        packed = [right.nodes4[at : at + 38] for at in range(0, len(right.nodes4), 38)]
+        return msgspec.structs.replace(right, nodes4=b"".join(reversed(packed)))
+
+    answering(engine, FindNode, backwards)
+
+
+@double("its contacts are cut", "find-node")
+def _(engine: Any) -> None:
+    answering(engine, FindNode, lambda request, asking, right: msgspec.structs.replace(right, nodes4=right.nodes4[:-1]))
+
+
+@double("it makes records up", "get-nothing", "put-get")
+def _(engine: Any) -> None:
+    def more(request: Any, asking: Any, right: Any) -> Any:
+        return msgspec.structs.replace(right, records=[*right.records, b"made up"], total=right.total + 1)
+
+    answering(engine, Get, more)
+
+
+@double("it acknowledges records and drops them", "put-get", "refusals", "watch")
+def _(engine: Any) -> None:
+    def answer(request: Any, asking: Any, right: Any) -> Any:
+        return msgspec.structs.replace(right, seq=1)
+
+    engine._store.put = lambda *args, **more: (Refusal.NONE, [])
+    answering(engine, Put, answer)
+
+
+@double("it verifies no signatures", "refusals")
+def _(engine: Any) -> None:
+    class Gullible:
+        def knows(self, digest: bytes) -> bool:
+            return True
+
+        def add(self, digest: bytes) -> None: ...
+
+    engine._responder._verdicts = Gullible()
+
+
+@double("it takes older records", "refusals")
+def _(engine: Any) -> None:
+    real = engine._store.put
+
+    def put(record: SignedRecord, now: float, **more: Any) -> Any:
+        for entry in engine._store.entries():
+            if entry.record.place == record.place and entry.record.seq > record.seq:
+                engine._store._remove(entry)
+        return real(record, now, **more)
+
+    engine._store.put = put
+
+
+@double("it sends as much as it likes", "amplification")
+def _(engine: Any) -> None:
+    real = engine._responder.asking
+
+    def asking(*args: Any) -> Any:
+        who = real(*args)
+        who.room = 1155
+        return who
+
+    engine._responder.asking = asking
+
+
+@double("it wants a token before it says anything of nodes and records", "padded-first", "find-node")
+def _(engine: Any) -> None:
+    answering(engine, FindNode, lambda request, asking, right: right if asking.proven else None)
+    answering(engine, Get, lambda request, asking, right: right if asking.proven else None)
+
+
+def _judging(right: Callable[[bytes, bytes, bytes, Address], bool]) -> Breakage:
+    """Tokens judged otherwise: `right(token given, secret, key, address)`."""
+
+    def breakage(engine: Any) -> None:
+        tokens = engine._responder._tokens
+
+        def judge(token: bytes, key: bytes, address: Address, now: float) -> tuple[bytes, bool]:
+            current = tokens.make(key, address, now)
+            return current, right(token, tokens._current, key, address)
+
+        tokens.judge = judge
+
+    return breakage
+
+
+ALL_TOKENS = ("token-missing", "token-foreign", "token-address", "token-key", "token-expired", "amplification")
+
+double("it takes any token, or none", *ALL_TOKENS)(_judging(lambda token, secret, key, address: True))
+double("it takes any token but none", "token-foreign", "token-address", "token-key", "token-expired")(
+    _judging(lambda token, secret, key, address: bool(token))
+)
+double(
+    "it takes no token",
+    "token-taken",
+    "put-get",
+    "refusals",
+    "register",
+    "signal",
+    "dial-back",
+    "optional-fields",
+    "find-node",
+)(_judging(lambda token, secret, key, address: False))
+
+
+def _loose(change: Callable[[bytes, Address], tuple[bytes, Address]]) -> Breakage:
+    """Tokens that leave something out."""
+
+    def breakage(engine: Any) -> None:
+        tokens = engine._responder._tokens
+
+        def judge(token: bytes, key: bytes, address: Address, now: float) -> tuple[bytes, bool]:
+            tokens.make(key, address, now)
+            made = _token(tokens._current, *change(key, address))
+            return made, token in (made, _token(tokens._previous, *change(key, address)))
+
+        tokens.judge = judge
+
+    return breakage
+
+
+double("its tokens leave out the port", "token-address")(_loose(lambda key, address: (key, (address[0], 0))))
+double("its tokens leave out the key", "token-key")(_loose(lambda key, address: (bytes(32), address)))
+
+
+@double("its tokens live for ever", "token-expired")
+def _(engine: Any) -> None:
+    engine._responder._tokens._rotates = float("inf")
+
+
+@double("it answers no STUN", "stun")
+def _(engine: Any) -> None:
+    engine._exchange._answer_stun = False
+
+
+@double("it answers all STUN", "stun-strict")
+def _(engine: Any) -> None:
+    real = engine.receive_datagram
+
+    def receive(data: bytes, addr: Address, now: float) -> None:
+        refused = engine.counters["dropped_stun"]
+        real(data, addr, now)
+        if engine.counters["dropped_stun"] > refused and is_stun(data):
+            engine._exchange._out.append((HEADER.pack(BINDING_SUCCESS, 0, 0x2112A442, data[8:20]), addr))
+
+    engine.receive_datagram = receive
+
+
+@double("it answers STUN at any rate", "stun-rate")
+def _(engine: Any) -> None:
+    engine._exchange._stun_limit.allow = lambda source, now: True
+
+
+@double("it answers requests at any rate", "request-rate")
+def _(engine: Any) -> None:
+    engine._responder.admit = lambda source, now: True
+
+
+@double("it registers whom anybody names", "register")
+def _(engine: Any) -> None:
+    forwarding = engine._inbox._forwarding
+
+    def register(owner: bytes, contact: Contact, *rest: Any) -> tuple[Refusal, float]:
+        forwarding._entries[peer_place(PublicKey(owner))] = Entry(contact, rest[-1] + 90)
+        return Refusal.NONE, 90.0
+
+    forwarding.register = register
+
+
+@double("it says that a signal arrived before it did", "signal")
+def _(engine: Any) -> None:
+    def early(request: Any, asking: Any, right: Any) -> Any:
+        return right or Signaled(request.rid, asking.token, Refusal.NONE)
+
+    answering(engine, Signal, early)
+
+
+@double("it forwards other bytes than it was given", "signal")
+def _(engine: Any) -> None:
+    real = engine._exchange.request
+
+    def request(contact: Any, owner: Any, kind: Any, fields: Any, now: float, **more: Any) -> None:
+        if kind.__name__ == "Signal":
+            fields = (fields[0], fields[1], b"other")
+        real(contact, owner, kind, fields, now, **more)
+
+    engine.request = request
+
+
+@double("it dials back from the address it was asked at", "dial-back")
+def _(engine: Any) -> None:
+    real = engine.next_event
+
+    def next_event() -> Any:
+        event = real()
+        if isinstance(event, ProbeRequested):
+            engine._exchange._out.append((event.data, event.address))
+            return SimpleNamespace()
+        return event
+
+    engine.next_event = next_event
+
+
+@double("its probes have another nonce", "dial-back")
+def _(engine: Any) -> None:
+    real = engine._exchange.seal
+
+    def seal(key: bytes, message: Message) -> Any:
+        return real(key, msgspec.structs.replace(message, nonce=bytes(8)) if isinstance(message, Probe) else message)
+
+    engine._exchange.seal = seal
+
+
+@double("it tells nobody of newer records", "watch")
+def _(engine: Any) -> None:
+    engine._notices._tell = lambda subscription, now: None
+
+
+@double("it tells of what is stored again", "watch")
+def _(engine: Any) -> None:
+    def again(request: Any, asking: Any, right: Any) -> Any:
+        notices: Notices = engine._notices
+        for place in notices._subscriptions._places.values():
+            for each in place.values():
+                each.seq = -1
+                notices._enqueue(each, 0.0)
+        notices.tick(engine._responder._tokens._rotates)
+        return right
+
+    answering(engine, Put, again)
+
+
+@double("it goes on telling after the end", "watch")
+def _(engine: Any) -> None:
+    engine._notices._subscriptions.unsubscribe = lambda place, contact: None
+
+
+@double("it is gone", "ping")
+def _(engine: Any) -> None:
+    engine.receive_datagram = lambda data, addr, now: None
