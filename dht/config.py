@@ -115,7 +115,7 @@ class DhtConfig:
 
     watch_holders: int = 3
     """Holders of a watched record with which a subscription is kept: as many as there are home nodes, for the same
-    reason. Measured in docs/results/watch.md."""
+    reason. Measured in `docs/results/watch.md`."""
 
     watch_keepalive: float = 240.0
     """Seconds between renewals of a subscription by a node that is reached from outside: less than a token is fresh.
