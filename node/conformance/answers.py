@@ -16,11 +16,12 @@ from dht.records import (
     Kind,
     Refusal,
     SignedRecord,
+    fingerprint,
     immutable_record,
     sign_record,
 )
 from dht.stun import BINDING_SUCCESS, HEADER, binding_request, binding_response, is_stun
-from dht.wire import FindNode, Get, Nodes, Ping, Pong, Put, Request, Stored, Value, Watch
+from dht.wire import FindNode, Get, Have, Nodes, Ping, Pong, Put, Request, Stored, Value, Want, Watch
 from node.conformance.suite import check
 from node.conformance.target import Failed, Line, Speaker, Target, Unjudged
 
@@ -117,6 +118,22 @@ async def keeps_records(target: Target) -> None:
             value = await speaker.ask(Get(speaker.rid(), speaker.token, False, record.place, True), Value)
             if list(value.records) != [record.raw] or value.total != 1:
                 raise Failed(f"it gave {len(value.records)} records of {value.total} back, and not the one it stored")
+
+
+@check("compare", "Keeping copies", "HAVE is answered with a bit for each fingerprint, set where the record is lacked")
+async def compares(target: Target) -> None:
+    """A record it was given just now among ten that nobody has."""
+    async with target.lines() as line:
+        speaker, record = target.speaker(line), note(line, owner(target))
+        await speaker.prove()
+        if (await put(speaker, record.raw)).status != Refusal.NONE:
+            raise Unjudged("it takes no record of ours now: see the check `put-get`")
+        prints = [fingerprint(target.rng.randbytes(100)) for _ in range(10)]
+        prints.insert(3, fingerprint(record.raw))
+        want = await speaker.ask(Have(speaker.rid(), speaker.token, False, b"".join(prints)), Want)
+        bits = "".join(f"{byte:08b}" for byte in want.bits)
+        if bits != "11101111" + "11100000":
+            raise Failed(f"of eleven fingerprints, of which it holds the fourth alone, it wants {bits or 'no bits'}")
 
 
 @check("refusals", "Refusal codes", "a record that does not hold is refused with the code that says why")

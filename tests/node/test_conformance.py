@@ -13,10 +13,12 @@ from node.cli import app
 from node.config import NodeConfig
 from node.conformance import suite
 from node.node import Node
+from tests.node import conformance_doubles_tokens
 from tests.node.conformance_doubles import DOUBLES
 from tests.node.conformance_lab import Lab, verdicts
 
 ROOT = Path(__file__).resolve().parents[2]
+assert conformance_doubles_tokens  # It adds to DOUBLES.
 KEY = to_zbase32(bytes(range(32)))
 
 
