@@ -16,6 +16,7 @@ from node.adapters.http import ApiFailure
 from node.api_book import BookCommands
 from node.api_errors import failure_of, kebab
 from node.api_files import FileCommands
+from node.api_invites import InviteCommands
 from node.api_json import record_to_json, to_json
 from node.api_params import Params
 from node.node_results import capability_names
@@ -39,6 +40,7 @@ class Api:
     def __init__(self, node: Node) -> None:
         self._node = node
         files = FileCommands(node)
+        invites = InviteCommands(node)
         self._calls: dict[str, Callable[[Params], Awaitable[Document]]] = {
             "status": self._status,
             "peers": self._peers,
@@ -47,12 +49,16 @@ class Api:
             "put": self._put,
             "get": self._get,
             "decide": files.decide,
+            "invite": invites.invite,
+            "invites": invites.invites,
+            "revoke-invite": invites.revoke,
             **BookCommands(node.book).calls,
         }
         self._streams: dict[str, Callable[[Params], AsyncGenerator[Document, None]]] = {
             "connect": self._connect,
             "send": files.send,
             "receive": files.receive,
+            "join": invites.join,
             "log": self._log,
             "watch": self._watch,
         }

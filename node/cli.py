@@ -16,6 +16,8 @@ from node import (
     cli_config,
     cli_conformance,
     cli_files,
+    cli_invite,
+    cli_join,
     cli_log,
     cli_peers,
     cli_records,
@@ -57,6 +59,8 @@ cli_config.add_to(app)
 cli_peers.add_to(app)
 cli_files.add_to(app)
 cli_records.add_to(app)
+cli_invite.add_to(app)
+cli_join.add_to(app)
 cli_watch.add_to(app)
 cli_log.add_to(app)
 cli_book.add_to(app)

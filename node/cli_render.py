@@ -147,7 +147,9 @@ def _is_span(name: str) -> bool:
     return name.endswith(("seconds", "rtt", "uptime", "age", "offset", "expires_in", "_time"))
 
 
-MOMENTS: Final = frozenset({"last_seen", "online_since", "changed", "expires", "published_at", "expires_at"})
+MOMENTS: Final = frozenset(
+    {"last_seen", "online_since", "changed", "expires", "published_at", "expires_at", "issued_at", "revoked_at", "at"}
+)
 """Names of points of time, in Unix seconds."""
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from dht.engine import DhtEngine
 from dht.events import AddressChanged, ClockSuspect, HomesChanged, Mode, ModeChanged, ProbeRequested
-from dht.identity import NodeKey, PublicKey
+from dht.identity import IdentityKey, NodeKey, PublicKey
 from node.config import NodeConfig
 from node.driver import Datagrams, Driver
 from node.node_events import AddressSeen, ClockWrong, EventLog, HomesFound, ModeSet, Started, Stopped
@@ -67,6 +67,16 @@ class Inside:
         self._config = config
         self._parts = parts
         self._events = events
+
+    @property
+    def identity_key(self) -> IdentityKey:
+        """The key that names the node: for a guest of it in another network."""
+        return self._secret
+
+    @property
+    def parts(self) -> NodeParts:
+        """Where the node meets the world: for the same."""
+        return self._parts
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Start everything; `stack` undoes it. Raises `LocalError`."""

@@ -21,6 +21,7 @@ from node.node_results import ConnectOutcome, Reason
 from node.ports import Answerless, Hint, Link, LinkError, StreamReset
 from node.protocols.invite import Invite
 from node.protocols.invite_faults import BadInvite, InviteFault, JoinFailed
+from node.protocols.invite_ports import Membership
 from node.protocols.invite_redeeming import FAULTS, STREAM_NAME, Granted, JoinerSide, Refusal, Refused
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class Redeeming:
         self._links = links
         self._connect = connect
         self._answerless = answerless
+        self.membership: Membership | None = None
+        """Who keeps memberships of private networks; set by whoever has that part."""
         self.hints = InviteHints()
         """The ways to inviters, for whoever looks for a way to a peer."""
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_FILE: Final = 64 * 1024**2
-"""Bytes of a picture's file. UNSOURCED: twice what a phone of 200 megapixels makes"""
+"""Bytes of a picture's file. UNSOURCED: what no phone makes"""
 
-MAX_PIXELS: Final = 256_000_000
-"""Pixels of a picture, which has one byte for each here: a small file can claim any number. UNSOURCED: as above"""
+MAX_PIXELS: Final = 178_000_000
+"""Pixels of a picture, which has one byte for each here: a small file can claim any number. What Pillow takes."""
 
 LONGEST_SIDE: Final = 2400
 """Pixels to which a large picture is made smaller first: a module of a code has some then. UNSOURCED"""
@@ -58,8 +58,7 @@ def _opened(data: bytes) -> Image:
         raise BadPicture(f"the picture has more than {MAX_FILE // 1024**2} MiB")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+            warnings.simplefilter("ignore")  # Of what is odd in a file that can be read, a person need not know.
             opened = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"))
             if opened.width * opened.height > MAX_PIXELS:
                 raise BadPicture(f"the picture has more than {MAX_PIXELS:,} pixels")
@@ -77,7 +76,6 @@ def _opened(data: bytes) -> Image:
         SyntaxError,
         EOFError,
         Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
     ) as error:
         raise BadPicture(f"the picture cannot be read: {error}") from None
 

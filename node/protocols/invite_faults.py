@@ -23,7 +23,6 @@ class InviteFault(enum.Enum):
     """The inviter made no such invite."""
     USED_UP = "invite-used-up"
     REVOKED = "invite-revoked"
-    OTHER_NETWORK = "invite-for-another-network"
     NOT_GRANTED = "membership-not-granted"
     BUSY = "inviter-busy"
     FAILED = "inviter-failed"

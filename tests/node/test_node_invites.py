@@ -110,7 +110,7 @@ async def test_each_refusal_has_its_reason(net: NodeNetwork, inviter: Node) -> N
     made = await inviter.inviting.make()
 
     # Made by the inviter's key, and yet not one it knows: the ledger was lost, or somebody has the key.
-    secret = inviter.inside._secret
+    secret = inviter.inside.identity_key
     foreign = make_invite(secret, replace(made, token=b"\0\0\0\0", raw=b""))
     assert (await refused(node, foreign))[0] is InviteFault.UNKNOWN
     # The token of another one, in an invite that promises more.
@@ -144,7 +144,7 @@ async def test_our_own_and_out_of_date_ones_are_refused_before_anybody_is_asked(
     made = await inviter.inviting.make()
     assert (await refused(inviter, made))[0] is InviteFault.OWN
     node = await newcomer(net)
-    secret = inviter.inside._secret
+    secret = inviter.inside.identity_key
     old = make_invite(secret, replace(made, issued=1_000_000, expires=1_000_060, raw=b""))
     assert (await refused(node, old))[0] is InviteFault.EXPIRED
     ahead = int(node.driver.now()) + 86400
@@ -167,7 +167,7 @@ async def test_an_inviter_that_is_gone_is_told_from_one_that_refuses(net: NodeNe
 async def test_tries_are_bounded(net: NodeNetwork, inviter: Node) -> None:
     made = await inviter.inviting.make()
     node = await newcomer(net)
-    secret = inviter.inside._secret
+    secret = inviter.inside.identity_key
     foreign = make_invite(secret, replace(made, token=b"\0\0\0\0", raw=b""))
     faults = [(await refused(node, foreign))[0] for _ in range(TRIES + 1)]
     assert faults == [InviteFault.UNKNOWN] * TRIES + [InviteFault.BUSY]
