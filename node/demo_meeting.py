@@ -27,8 +27,14 @@ ARCHIVE_BYTES: Final = 26_214_400
 SENT: Final = 60.0
 """Seconds a transfer gets, meeting included. UNSOURCED: twenty times what it takes here."""
 
-PHASES: Final = ("publish", "lookup", "gather", "signaling", "ice", "dtls", "sctp", "first_byte", "transfer")
-"""What a meeting is made of, in this order; look-up and gathering run at the same time."""
+PHASES: Final = ("publish", "lookup", "dtls", "sctp", "first_byte", "transfer")
+"""What every meeting is made of, in this order."""
+
+DIALLED: Final = ("proof",)
+"""What is added when the peer could be reached, and was dialled with no word from it before."""
+
+CALLED: Final = ("gather", "signaling", "ice")
+"""What is added when it was called through its home nodes; look-up and gathering run at the same time."""
 
 
 class MeetingFailed(RookeryError):

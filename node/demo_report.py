@@ -20,11 +20,13 @@ LABELS: Final = {
     "publish": "publish (receiver's record)",
     "prepare": "load WebRTC (once)",
     "lookup": "look-up in the DHT",
+    "relays": "look for relays",
     "gather": "gather candidates",
     "signaling": "signaling (offer, answer)",
     "ice": "ICE",
     "dtls": "DTLS",
     "sctp": "SCTP",
+    "proof": "proof of keys (dialled)",
     "total": "from key to open link",
     "first_byte": "first byte",
     "transfer": "transfer",
@@ -137,6 +139,7 @@ class Report:
         rows = [
             (label, *(span(one.seconds[phase]) if phase in one.seconds else "–" for one in self.meetings))
             for phase, label in LABELS.items()
+            if any(phase in one.seconds for one in self.meetings)
         ]
         rows.append(("throughput", *(f"{size(one.throughput)}/s" for one in self.meetings)))
         rows.append(("size", *(size(one.size) for one in self.meetings)))

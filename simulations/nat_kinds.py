@@ -145,6 +145,16 @@ def can_punch(a: str | NatKind, b: str | NatKind) -> bool:
     return _first_packet_and_answer(left, right) or _first_packet_and_answer(right, left)
 
 
+def can_meet(a: str | NatKind, b: str | NatKind) -> bool:
+    """Say whether two such hosts reach each other with no relay: as `can_punch`, or because one side's mapping is
+    endpoint-independent, where a spread of sockets on the other side meets its port.
+    """
+    left, right = seen_from_outside(a), seen_from_outside(b)
+    if left.blocks or right.blocks:
+        return False
+    return Scope.ENDPOINT_INDEPENDENT in (left.mapping, right.mapping) or can_punch(a, b)
+
+
 def _first_packet_and_answer(sender: NatKind, receiver: NatKind) -> bool:
     # The receiver is known by the mapping towards the STUN server. Only an endpoint-independent one is also the
     # mapping which its own packet to the sender has opened for the sender's address.

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from simulations.nat_kinds import KINDS as BOXES
-from simulations.nat_kinds import NatKind, Scope, can_punch, seen_from_outside
+from simulations.nat_kinds import NatKind, can_meet
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +68,12 @@ class Expected(Enum):
 def expected(a: str, b: str) -> Expected:
     """What must come of a host of kind `a` and one of kind `b`, in places of their own.
 
-    Direct where theory says so (`simulations.nat_kinds.can_punch`, after Ford, Srisuresh and Kegel 2005), and where a
-    spread of sockets meets a random port: one side's mapping endpoint-independent is enough. Else over a relay.
+    Direct where theory says so (`simulations.nat_kinds.can_meet`). Else over a relay.
     """
     one, other = KINDS[a], KINDS[b]
     if not ((one.v4 and other.v4) or (one.v6 and other.v6)):
         return Expected.RELAYED
-    left, right = seen_from_outside(one.box), seen_from_outside(other.box)
-    if left.blocks or right.blocks:
-        return Expected.RELAYED
-    spread = Scope.ENDPOINT_INDEPENDENT in (left.mapping, right.mapping)
-    return Expected.DIRECT if spread or can_punch(one.box, other.box) else Expected.RELAYED
+    return Expected.DIRECT if can_meet(one.box, other.box) else Expected.RELAYED
 
 
 EXPECTED: Final = {(a, b): expected(a, b) for a in KINDS for b in KINDS}
