@@ -48,6 +48,12 @@ class Asked:
     """Round-trip time in seconds, None without an answer."""
     hops: int
     had_value: bool
+    asked_at: float = 0.0
+    """Seconds after the look-up began."""
+    named: int = 0
+    """Contacts in its answer that nobody had named before."""
+    by: Contact | None = None
+    """Who named it first; None when our own table did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,9 @@ class GetDone(OperationEvent):
     closest: tuple[Contact, ...]
     stats: LookupStats
     trace: tuple[Asked, ...]
+    ended: str = ""
+    """Why it ended: agreed (as many equal answers as were wanted), all (every node there is was asked), closest (the k
+    closest have answered), exhausted (fewer have, and nobody was left to ask), nobody (there was nobody to ask)."""
 
 
 @dataclass(frozen=True, slots=True)

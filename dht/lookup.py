@@ -53,7 +53,7 @@ _ASKED: Final = frozenset((_WAITING, _SLOW, _ANSWERED, _FAILED))
 class Candidate:
     """A contact the look-up has heard of."""
 
-    __slots__ = ("asked_at", "contact", "distance", "had_value", "hops", "referrer", "rtt", "state")
+    __slots__ = ("asked_at", "contact", "distance", "had_value", "hops", "named", "referrer", "rtt", "state")
 
     def __init__(self, contact: Contact, distance: int, hops: int, referrer: Contact | None) -> None:
         self.contact = contact
@@ -64,6 +64,7 @@ class Candidate:
         self.asked_at = 0.0
         self.rtt: float | None = None
         self.had_value = False
+        self.named = 0
 
 
 class Lookup:
@@ -191,7 +192,9 @@ class Lookup:
         candidate.rtt = now - candidate.asked_at
         candidate.had_value = had_value
         self._replies += 1
+        known = len(self._seen)
         self._add(nodes, candidate.hops + 1, contact)
+        candidate.named = len(self._seen) - known
 
     def on_slow(self, contact: Contact) -> None:
         """`contact` takes longer than it should: ask somebody else beside it."""
@@ -225,7 +228,17 @@ class Lookup:
     def trace(self) -> tuple[Asked, ...]:
         """Every candidate that was asked, nearest first."""
         return tuple(
-            Asked(c.contact, c.distance.bit_length(), c.state.name.lower(), c.rtt, c.hops, c.had_value)
+            Asked(
+                c.contact,
+                c.distance.bit_length(),
+                c.state.name.lower(),
+                c.rtt,
+                c.hops,
+                c.had_value,
+                c.asked_at - self._started,
+                c.named,
+                c.referrer,
+            )
             for c in self._sorted
             if c.state in _ASKED
         )

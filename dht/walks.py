@@ -178,8 +178,19 @@ class GetWalk(Walk):
                 tuple(self.lookup.closest(self.context.config.k)),
                 self.lookup.stats(now),
                 self.trace(),
+                self._why_ended(now),
             )
         )
+
+    def _why_ended(self, now: float) -> str:
+        stats = self.lookup.stats(now)
+        if not self._topic and max(self._copies.values(), default=0) >= self._quorum:
+            return "agreed"
+        if not stats.requests:
+            return "nobody"
+        if self.suffices():
+            return "all"
+        return "closest" if len(self.lookup.closest(self.context.config.k)) == self.context.config.k else "exhausted"
 
 
 class PingOperation(Operation):

@@ -23,7 +23,7 @@ HINTS: Final = {
     "not-stored": "`--receipt` shows what each node said",
     "bad-peer-id": "the other side's `rookery id` prints it; copy it whole",
     "bad-config": "`rookery config sample` shows every setting with its range, `rookery config show` what is in force",
-    "not-found": "the peer may be offline, or in another network; `rookery find --trace PEER` shows who was asked",
+    "not-found": "the peer may be offline, or in another network; `rookery find --explain PEER` shows who was asked",
     "port-in-use": "another program (or another node) has this port; choose another with --port, or 0 for any",
     "not-joined": "give a first contact with --contact KEY@HOST:PORT, or a signed list with --bootstrap",
 }

@@ -56,20 +56,24 @@ def peers(ctx: typer.Context, json: Json = False) -> None:
 def find(
     ctx: typer.Context,
     peer: Peer,
-    trace: Annotated[bool, typer.Option("--trace", help="Show every node that was asked, and what it said.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Draw the walk: who was asked when, what they said, why it ended.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Look up a peer's signed record: its addresses, home nodes and presence."""
     from node import cli_render as render
 
-    document = ask(ctx, "find", {"peer": known_peer(ctx, peer), "trace": trace})
+    document = ask(ctx, "find", {"peer": known_peer(ctx, peer), "trace": explain})
     if json:
         render.emit(document)
     else:
         if document["found"]:
-            render.fields(known(document), skip=("found", "trace", "stats", "ways"))
-        if trace:
-            render.table(document.get("trace", []), TRACE_COLUMNS, empty="the node kept no trace of who was asked")
+            render.fields(known(document), skip=("found", "trace", "stats", "ways", "ended"))
+        if explain:
+            from node.cli_walk import draw
+
+            draw(document)
     if not document["found"]:
         failed(document["reason"], sentence(document))
 
@@ -152,7 +156,6 @@ LINK_COLUMNS = {
     "bytes_received": "received",
 }
 WAY_COLUMNS = {"contact": "by way of", "kind": "kind", "rtt": "rtt"}
-TRACE_COLUMNS = {"contact": "contact", "state": "state", "rtt": "rtt", "hops": "hops", "distance_bits": "distance"}
 
 
 SENTENCES = {

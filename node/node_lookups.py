@@ -28,18 +28,22 @@ class Lookups:
         """Look up a peer's record; with `explain` the outcome says of every node that was asked what it answered."""
         done, seconds = await self._get(peer_place(peer), explain=explain)
         record = next((one for one in done.records if one.kind is Kind.PEER and one.owner == peer.raw), None)
-        stats, trace = done.stats, done.trace
+        stats, trace, ended = done.stats, done.trace, done.ended
         if record is None:
             if not stats.requests:
-                return FindOutcome(False, Reason.NOT_JOINED, "this node knows no other node yet", stats=stats)
+                return FindOutcome(
+                    False, Reason.NOT_JOINED, "this node knows no other node yet", stats=stats, ended=ended
+                )
             detail = f"none of {stats.replies} nodes that answered has its record"
-            return FindOutcome(False, Reason.NOT_FOUND, detail, seconds=seconds, stats=stats, trace=trace)
+            return FindOutcome(False, Reason.NOT_FOUND, detail, seconds=seconds, stats=stats, trace=trace, ended=ended)
         try:
             said = PeerRecord.from_bytes(record.payload)
         except DecodeError as error:
             detail = str(error)
-            return FindOutcome(False, Reason.BAD_RECORD, detail, seq=record.seq, seconds=seconds, trace=trace)
-        return found_record(record, said, copies=done.copies, seconds=seconds, stats=stats, trace=trace)
+            return FindOutcome(
+                False, Reason.BAD_RECORD, detail, seq=record.seq, seconds=seconds, trace=trace, ended=ended
+            )
+        return found_record(record, said, copies=done.copies, seconds=seconds, stats=stats, trace=trace, ended=ended)
 
     async def ping(self, peer: PublicKey) -> DhtPing:
         """Look a peer up and ping every node by way of which it is reached."""

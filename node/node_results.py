@@ -144,6 +144,8 @@ class FindOutcome:
     seconds: float = 0.0
     stats: LookupStats | None = None
     trace: tuple[Asked, ...] = ()
+    ended: str = ""
+    """Why the look-up ended: agreed, all, closest, exhausted or nobody (`dht.events.GetDone`)."""
 
     @property
     def ways(self) -> tuple[Contact, ...]:
@@ -164,6 +166,7 @@ def found_record(
     seconds: float,
     stats: LookupStats,
     trace: tuple[Asked, ...],
+    ended: str = "",
 ) -> FindOutcome:
     """The outcome of a look-up that found `record`, which says `said`."""
     return FindOutcome(
@@ -182,6 +185,7 @@ def found_record(
         seconds=seconds,
         stats=stats,
         trace=trace,
+        ended=ended,
     )
 
 

@@ -232,12 +232,13 @@ def test_a_short_lived_node_does_the_same(nodes, tmp_path):
 def test_a_trace_shows_who_was_asked(nodes):
     """However the record is found: with answers, and with the nodes that gave none."""
     others = {nodes[0].ready["contact"], nodes[2].ready["contact"]}
-    document = json.loads(on(nodes[1], "find", nodes[2].ready["identity"], "--trace", "--json").stdout)
+    document = json.loads(on(nodes[1], "find", nodes[2].ready["identity"], "--explain", "--json").stdout)
     assert {asked["contact"] for asked in document["trace"]} <= others
     assert any(asked["state"] == "answered" for asked in document["trace"])
-    shown = on(nodes[1], "find", STRANGER, "--trace")
+    shown = on(nodes[1], "find", STRANGER, "--explain")
     assert shown.returncode == 1
-    assert nodes[0].ready["contact"] in shown.stdout.decode()
+    key, _, address = nodes[0].ready["contact"].partition("@")
+    assert f"{key[:6]}…@{address}" in shown.stdout.decode()
     assert "trace" not in json.loads(on(nodes[1], "find", nodes[2].ready["identity"], "--json").stdout)
 
 
