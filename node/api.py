@@ -19,6 +19,7 @@ from node.api_files import FileCommands
 from node.api_invites import InviteCommands
 from node.api_json import record_to_json, to_json
 from node.api_params import Params
+from node.api_topics import TopicCommands
 from node.node_results import capability_names
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Api:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        files = FileCommands(node)
+        files, topics = FileCommands(node), TopicCommands(node)
         invites = InviteCommands(node)
         self._calls: dict[str, Callable[[Params], Awaitable[Document]]] = {
             "status": self._status,
@@ -53,6 +54,7 @@ class Api:
             "invites": invites.invites,
             "revoke-invite": invites.revoke,
             **BookCommands(node.book).calls,
+            **topics.calls,
         }
         self._streams: dict[str, Callable[[Params], AsyncGenerator[Document, None]]] = {
             "connect": self._connect,
@@ -61,6 +63,7 @@ class Api:
             "join": invites.join,
             "log": self._log,
             "watch": self._watch,
+            **topics.streams,
         }
 
     @property

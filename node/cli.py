@@ -22,6 +22,7 @@ from node import (
     cli_peers,
     cli_records,
     cli_run,
+    cli_topics,
     cli_watch,
 )
 from node.cli_exit import RookeryGroup
@@ -64,6 +65,7 @@ cli_join.add_to(app)
 cli_watch.add_to(app)
 cli_log.add_to(app)
 cli_book.add_to(app)
+cli_topics.add_to(app)
 cli_conformance.add_to(app)
 cli_bootstrap.add_to(app)
 add_group(app, "simulate", "simulations.cli", "Play large networks on a virtual clock, and see what becomes of them.")

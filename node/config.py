@@ -35,6 +35,7 @@ from node.config_sources import (
     explain,
     gather,
 )
+from node.config_topics import TopicSettings
 from node.config_values import to_plain
 
 __all__ = [
@@ -53,7 +54,9 @@ def default_config_file() -> Path:
     return platformdirs.user_config_path("rookery") / "config.toml"
 
 
-class NodeConfig(FindingSettings, FileSettings, InviteSettings, LinkSettings, NetworkSettings, HostSettings):
+class NodeConfig(
+    TopicSettings, FindingSettings, FileSettings, InviteSettings, LinkSettings, NetworkSettings, HostSettings
+):
     """The settings of one node. Raises `BadConfig` with one clear line, however it is made."""
 
     @classmethod

@@ -46,6 +46,7 @@ from node.node_results import (
     SendOutcome,
 )
 from node.node_status import NodeStatus, contact_infos, node_status
+from node.node_topics import Topics
 from node.node_watching import RecordNews
 from node.ports import LinkError, Stream
 
@@ -103,6 +104,11 @@ class Node:
         await self._stack.aclose()
 
     # What there is to know
+
+    @property
+    def topics(self) -> Topics:
+        """The topics this node is in: `topic = await node.topics.join("chess")`."""
+        return self.inside.topics
 
     @property
     def identity(self) -> PublicKey:

@@ -22,15 +22,18 @@ from node.node_joining import Joining
 from node.node_journal import Journal, open_journal, restore, restored_contacts
 from node.node_links import Links
 from node.node_lookups import Lookups
+from node.node_membership import TopicParts
 from node.node_outside import Outside
 from node.node_parts import NodeParts, datagrams_for, engine_for, save_within
 from node.node_publishing import Publishing
 from node.node_redeeming import Redeeming
 from node.node_tasks import Tasks
+from node.node_topics import Topics
 from node.node_tunnel import TunnelledDatagrams
 from node.node_watching import Watches
 from node.node_whereabouts import Whereabouts
 from node.protocols.peer_record import Capability
+from node.protocols.topic_members import MembersConfig
 from node.storage import DropMeta, Meta, Storage
 
 if TYPE_CHECKING:
@@ -60,6 +63,7 @@ class Inside:
     files: Files
     outside: Outside
     joining: Joining
+    topics: Topics
     inviting: Inviting
     redeeming: Redeeming
 
@@ -178,6 +182,24 @@ class Inside:
         stack.push_async_callback(self._tasks.end)
         stack.push_async_callback(self.links.close)
         stack.push_async_callback(self.outside.close)
+        self.topics = Topics(
+            TopicParts(
+                self._secret,
+                driver,
+                self.links,
+                connect,
+                self.joining.joined,
+                self._events,
+                parts.rng,
+                MembersConfig(
+                    target=config.topic_peers,
+                    most=2 * config.topic_peers,
+                    announce_every=config.topic_announce_interval,
+                ),
+            )
+        )
+        self.topics.serve()
+        stack.push_async_callback(self.topics.close)
 
     def _run_everything(self) -> None:
         parts: dict[str, Callable[[], Awaitable[None]]] = {
@@ -186,6 +208,7 @@ class Inside:
             "publishing the app's records": self.publishing.run_own_records,
             "the journal": self.journal.run,
             **self.outside.work(self.joining),
+            "the topics of the configuration": lambda: self.topics.keep_all(self._config.topics),
         }
         for name, work in parts.items():
             self._tasks.start(name, work)

@@ -35,6 +35,9 @@ MAX_LINKS: Final = 256
 CLOSE_TIMEOUT: Final = 0.7
 """Seconds the links get to say goodbye when the node stops: the node has to end within 2 s."""
 
+IDLE: Final = 30.0
+"""Seconds after which a link that has served its purpose is closed. UNSOURCED"""
+
 CROSSING: Final = 2.0
 """Seconds after a link of ours began in which one that the peer began at the same time may still come. UNSOURCED"""
 
@@ -250,6 +253,16 @@ class Links:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
+
+    def close_when_idle(self, peer: PublicKey) -> None:
+        """Close the link with `peer` if no stream is open on it a while from now."""
+        entry = self._entries.get(peer)
+        if entry is not None:
+            asyncio.get_running_loop().call_later(IDLE, self._close_idle, entry.link)
+
+    def _close_idle(self, link: Link) -> None:
+        if isinstance(link, StreamLink) and link.open_streams == 0 and not link.closed.done():
+            self._close_soon(link)
 
     def _close_soon(self, link: Link) -> None:
         task = asyncio.get_running_loop().create_task(link.close())

@@ -95,6 +95,11 @@ class StreamLink:
         return self._stats
 
     @property
+    def open_streams(self) -> int:
+        """Streams that are open now."""
+        return len(self._streams)
+
+    @property
     def closed(self) -> asyncio.Future[LinkEnd]:
         """Done once the link has ended, with why. Cancelling what is returned does nothing to the link."""
         return asyncio.shield(self._closed)

@@ -72,6 +72,7 @@ class FakeNode:
     def __init__(self, config: Any = None) -> None:
         self.config = config
         self.identity = IDENTITY.public
+        self.topics: Any = None
         self.book = AddressBook(Path("no such folder/book.json") if config is None else config.book_file)
         self.started = False
         self.stopped = False
