@@ -43,3 +43,10 @@ def payload(tmp_path: Path) -> Path:
     file = tmp_path / "payload.bin"
     file.write_bytes(random.Random(9).randbytes(64_000_000))
     return file
+
+
+def free_port() -> int:
+    """A UDP port of loopback that nobody has at this moment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
