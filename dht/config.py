@@ -142,6 +142,14 @@ class DhtConfig:
     repair_interval: float = 3600.0
     """Seconds after which a holder that saw no copy of a record stored anew does it itself (paper, section 2.5)."""
 
+    upkeep_interval: float = 15.0
+    """Seconds between looks at what is due of the table's upkeep. UNSOURCED: much finer than any interval it serves."""
+
+    timer_slack: float = 0.001
+    """Seconds by which upkeep may come early when the node is awake for something else: on a battery, waking is what
+    costs (RFC 6202 section 5.5 and Linux's timer slack have the idea). UNSOURCED: next to nothing, as machines on mains
+    need."""
+
     dial_back_interval: float = 600.0
     """Seconds between checks whether our port is reached from outside. UNSOURCED."""
 

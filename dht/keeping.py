@@ -6,7 +6,7 @@ Decides when. What an entry is, who may hold it and how candidates are found is 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import inf
 from typing import Final, Generic, TypeVar
 
@@ -14,6 +14,9 @@ from dht.contact import Contact
 from dht.operation import Context, Operation
 from dht.records import Refusal
 from dht.requests import Pending
+
+SOON: Final = 0.1
+"""Seconds until the next tick at the least: what is due is done in the tick itself. UNSOURCED"""
 
 _LOST_AFTER: Final = 5.0
 """Seconds a node has to answer when our address has changed. UNSOURCED: longer than the longest time-out."""
@@ -47,6 +50,8 @@ class EntryKeeper(Operation):
         self.refused: set[Contact] = set()
         self.looking = False
         self.next_look = now
+        self.wanted: Callable[[float], object] = lambda _at: None
+        """Told when `tick` is to be called, whenever that has changed."""
 
     @property
     @abstractmethod
@@ -71,14 +76,14 @@ class EntryKeeper(Operation):
 
     @property
     def beat(self) -> float:
-        """Seconds between two ticks, and until an empty place is filled."""
+        """Seconds until an empty place is filled, and by which entries are renewed early to be renewed together."""
         return self.context.config.home_keepalive / 5
 
     def tick(self, now: float) -> float:
-        """Do what is due. Returns when to call again."""
+        """Do what is due, and what soon will be: entries are renewed together. Returns when to call again."""
         for node in [node for node, until in self.entries.items() if until <= now]:
             del self.entries[node]
-        renew_before = now + self.lifetime - self.keepalive
+        renew_before = now + self.lifetime - self.keepalive + max(self.beat, self.context.config.timer_slack)
         for node in [node for node, until in self.entries.items() if until <= renew_before]:
             if node not in self.trying:
                 self._try(node, 1, now)
@@ -86,7 +91,17 @@ class EntryKeeper(Operation):
             self.looking = True
             self.look(now)
         self.changed(now)
-        return now + self.beat
+        return self.next_tick(now)
+
+    def next_tick(self, now: float) -> float:
+        """When something is to be done: never sooner than in a moment, and not later than anything could go wrong."""
+        waiting = [until for node, until in self.entries.items() if node in self.trying]
+        waiting += [
+            until - self.lifetime + self.keepalive for node, until in self.entries.items() if node not in self.trying
+        ]
+        if not self.looking:
+            waiting.append(self.next_look)
+        return max(now + SOON, min(waiting, default=now + self.beat))
 
     def renew_all(self, now: float) -> None:
         """Our address is another: ask for every entry again, now."""
@@ -96,6 +111,7 @@ class EntryKeeper(Operation):
     def look_soon(self, now: float) -> None:
         """The network around us has changed: look for nodes at the next tick."""
         self.next_look = min(self.next_look, now)
+        self.wanted(self.next_tick(now))
 
     def found(self, candidates: list[Contact], now: float) -> None:
         """The look-up has ended."""
@@ -104,6 +120,7 @@ class EntryKeeper(Operation):
         self.candidates = candidates
         self.fill(now)
         self.changed(now)
+        self.wanted(self.next_tick(now))
 
     def settle(self, node: Contact, refusal: Refusal, lifetime: float, now: float) -> None:
         """A node has answered."""
@@ -116,12 +133,14 @@ class EntryKeeper(Operation):
         else:
             self.lose(node, now)
         self.changed(now)
+        self.wanted(self.next_tick(now))
 
     def on_failure(self, pending: Pending, now: float) -> None:
         """A node is gone: take the next candidate, and look for others."""
         self.trying.pop(pending.contact, None)
         self.lose(pending.contact, now)
         self.changed(now)
+        self.wanted(self.next_tick(now))
 
     def lose(self, node: Contact, now: float) -> None:
         """There is no entry at a node, nor will there be before the next look."""
@@ -169,6 +188,7 @@ class Keepers(Generic[K]):
     def add(self, keeper: K, now: float) -> None:
         """Have it called from now on."""
         self._keepers[keeper.place] = keeper
+        keeper.wanted = lambda at: self._set(keeper, at)
         self._times[keeper.place] = self.due = now
 
     def pop(self, place: bytes) -> K | None:
@@ -197,9 +217,16 @@ class Keepers(Generic[K]):
 
     def close(self) -> None:
         """Keep nothing any more, without a word to anybody."""
+        for keeper in self:
+            keeper.wanted = lambda _at: None
         self._keepers.clear()
         self._times.clear()
         self.due = inf
+
+    def _set(self, keeper: K, at: float) -> None:
+        if self._keepers.get(keeper.place) is keeper:
+            self._times[keeper.place] = at
+            self.due = min(self._times.values())
 
     def _all_due(self, now: float) -> None:
         self._times = dict.fromkeys(self._times, now)

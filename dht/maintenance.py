@@ -21,12 +21,12 @@ from dht.routing import Offer, Table
 from dht.store import Store
 from dht.wire import FindNode, Message, Nodes
 
-TICK: Final = 15.0
-"""Seconds between looks at what is due. UNSOURCED: much finer than any interval it serves."""
-
 REFRESH_SPREAD: Final = 0.3
 """Part of the refresh interval by which it is shorter at times, at random: 300 nodes that joined in one minute sent 448
 datagrams a second an hour later, for some ten otherwise."""
+
+AFTER_JOIN: Final = 60.0
+"""Seconds after a join within which the far buckets are looked into. UNSOURCED"""
 
 CHECKS_A_TICK: Final = 8
 """Questionable contacts asked in one tick, so that a thousand silent contacts cost a trickle."""
@@ -86,7 +86,7 @@ class Maintenance:
         self._retries: list[tuple[float, Contact]] = []
         self._lost: OrderedDict[bytes, Contact] = OrderedDict()
         self._next_revival = now + LOST_INTERVAL
-        self._next_tick = now + rng.uniform(0, TICK)
+        self._next_tick = now + rng.uniform(0, config.upkeep_interval)
         self.due = self._next_tick
         """When `tick` is to be called, Unix seconds."""
         self._heard_all_since = 0.0
@@ -100,8 +100,8 @@ class Maintenance:
             _, contact = self._retries.pop(0)
             if contact.key in self._context.table.suspects:
                 self.check(contact, now)
-        if now >= self._next_tick:
-            self._next_tick = now + TICK
+        if now >= self._next_tick - self._config.timer_slack:
+            self._next_tick = now + self._config.upkeep_interval
             self._look_after(now)
         self._set_due()
 
@@ -112,7 +112,7 @@ class Maintenance:
         self._check_silent(now)
         self._check_lost(now)
         self._refresh_buckets(now)
-        self.repair.tick(TICK, now)
+        self.repair.tick(self._config.upkeep_interval, now)
 
     def check(self, contact: Contact, now: float, *, bare: bool = False) -> None:
         """Ask a contact for a sign of life; `bare` for one, without room for neighbours it might name."""
@@ -175,7 +175,7 @@ class Maintenance:
         """Look into the far buckets soon rather than an hour from now."""
         for bucket in self._context.table.buckets:
             if len(bucket) < self._config.k:
-                bucket.refreshed = now - self._config.refresh_interval + self._rng.uniform(0, 4 * TICK)
+                bucket.refreshed = now - self._config.refresh_interval + self._rng.uniform(0, AFTER_JOIN)
 
     def _on_full(self, contact: Contact, now: float) -> None:
         """A bucket was full for `contact`: see whether its oldest one still lives (Kademlia paper, section 2.2)."""

@@ -96,7 +96,7 @@ class Outlook:
         """Do what is due."""
         if self._round is not None and self._round.ends <= now:
             self._round.finish(now)
-        if self._next_round is not None and self._next_round <= now:
+        if self._next_round is not None and self._next_round <= now + self._config.timer_slack:
             self.start_round(now)
 
     def on_pong(self, pending: Pending, message: Pong, now: float) -> None:

@@ -13,7 +13,7 @@ from dht.constants import ID_BYTES
 from dht.contact import Contact
 from dht.errors import LocalError
 from dht.events import HoldersChanged, RecordChanged, RecordLapsed
-from dht.keeping import EntryKeeper, Keepers, refusal_of
+from dht.keeping import SOON, EntryKeeper, Keepers, refusal_of
 from dht.limits import RateLimiter
 from dht.operation import Context
 from dht.records import Kind, RecordRefused, Refusal, SignedRecord, decode_record, verify_record
@@ -129,6 +129,7 @@ class Watcher(EntryKeeper):
         if known is not None and known.raw == record.raw:
             if record.expires > known.expires:
                 self.newest = record  # An immutable one, which holders keep from when they were asked to.
+                self.wanted(self.next_tick(now))
             return Refusal.NONE
         if known is not None and known.owner == record.owner and not record.newer_than(known):
             if record.seq < known.seq:
@@ -137,6 +138,7 @@ class Watcher(EntryKeeper):
                 return Refusal.CONFLICT
         self.newest = record
         self.context.emit(RecordChanged(self.place, record, via))
+        self.wanted(self.next_tick(now))
         return Refusal.NONE
 
     def tick(self, now: float) -> float:
@@ -145,6 +147,11 @@ class Watcher(EntryKeeper):
             lapsed, self.newest = self.newest, None
             self.context.emit(RecordLapsed(self.place, lapsed))
         return super().tick(now)
+
+    def next_tick(self, now: float) -> float:
+        """When the record expires, if nothing is to be done before."""
+        at = super().next_tick(now)
+        return at if self.newest is None else max(now + SOON, min(at, self.newest.expires))
 
     def changed(self, now: float) -> None:
         """Report the holders when they are others."""

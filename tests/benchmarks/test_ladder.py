@@ -1,4 +1,4 @@
-"""From a key to a link on loopback, whole nodes in one process: with nothing remembered, from the cache, past stale hints.
+"""From a key to a link on loopback, whole nodes in one process: with nothing remembered, remembered, and wrongly so.
 
 `make bench` prints the medians. With nothing remembered the ladder must cost nothing: sources say at once that they
 know nothing, and the look-up begins at once.
