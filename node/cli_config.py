@@ -44,13 +44,16 @@ def sample() -> None:
 
 def show(ctx: typer.Context, json: Json = False) -> None:
     """Show the settings in force: defaults, file, environment and flags put together."""
-    from node.cli_render import emit, fields
+    from node.cli_render import emit, table
+    from node.config_values import to_toml
 
     config = node_config(ctx)
     if json:
-        emit(config.to_plain())
-    else:
-        fields(config.to_plain())
+        emit({**config.to_plain(), "origins": config.origins})
+        return
+    values = {name: "" if value is None else to_toml(value) for name, value in config.to_plain().items()}
+    rows = [{"setting": name, "value": values[name], "from": origin} for name, origin in config.origins.items()]
+    table(rows, {"setting": "setting", "value": "value", "from": "from"}, empty="")
 
 
 def path(

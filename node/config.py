@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from pydantic import ModelWrapValidatorHandler, ValidationError, ValidationInfo, model_validator
+from pydantic import ModelWrapValidatorHandler, PrivateAttr, ValidationError, ValidationInfo, model_validator
 
 from dht.identity import PublicKey
 from node.config_files import FileSettings
@@ -25,6 +25,7 @@ from node.config_host import DEFAULT_PORT, HostSettings
 from node.config_invites import InviteSettings
 from node.config_links import LinkSettings
 from node.config_network import NetworkSettings
+from node.config_profiles import ProfileSettings, settings_of
 from node.config_sources import (
     CONFIG_VARIABLE,
     BadConfigFile,
@@ -36,6 +37,7 @@ from node.config_sources import (
     gather,
 )
 from node.config_topics import TopicSettings
+from node.config_upkeep import UpkeepSettings
 from node.config_values import to_plain
 
 __all__ = [
@@ -54,8 +56,28 @@ def default_config_file() -> Path:
     return platformdirs.user_config_path("rookery") / "config.toml"
 
 
+class _Said:
+    """Who said what. Two configurations of the same settings are equal, whoever said them."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self.names = names
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Said)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class NodeConfig(
-    TopicSettings, FindingSettings, FileSettings, InviteSettings, LinkSettings, NetworkSettings, HostSettings
+    UpkeepSettings,
+    TopicSettings,
+    FindingSettings,
+    FileSettings,
+    InviteSettings,
+    LinkSettings,
+    NetworkSettings,
+    HostSettings,
+    ProfileSettings,
 ):
     """The settings of one node. Raises `BadConfig` with one clear line, however it is made."""
 
@@ -71,7 +93,23 @@ class NodeConfig(
         if file is None and default_config_file().exists():
             file = default_config_file()
         values, origins = gather(cls.model_fields, flags, env, file)
-        return cls.model_validate(values, context=origins)
+        config = cls.model_validate(values, context=origins)
+        config._said_by = _Said(origins.names)
+        return config
+
+    _said_by: _Said = PrivateAttr(default_factory=lambda: _Said({}))
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """Where each setting's value comes from, in words."""
+        profile = settings_of(self.profile)
+        words = {}
+        for name in type(self).model_fields:
+            if name in self.model_fields_set:
+                words[name] = self._said_by.names.get(name, "given")
+            else:
+                words[name] = f"profile {self.profile}" if name in profile else "default"
+        return words
 
     @property
     def port_is_explicit(self) -> bool:
@@ -134,8 +172,15 @@ class NodeConfig(
     @model_validator(mode="wrap")
     @classmethod
     def _one_clear_line(cls, data: Any, handler: ModelWrapValidatorHandler[NodeConfig], info: ValidationInfo) -> Any:
+        profile: Mapping[str, Any] = {}
+        if isinstance(data, Mapping):
+            profile = {name: value for name, value in settings_of(data.get("profile")).items() if name not in data}
+            data = {**profile, **data}
         try:
-            return handler(data)
+            config = handler(data)
+            # What a profile says is not what somebody said: it changes with the profile.
+            config.model_fields_set.difference_update(profile)
+            return config
         except ValidationError as error:
             origins = info.context if isinstance(info.context, Origins) else Origins({})
             raise explain(cls.model_fields, error, origins) from None

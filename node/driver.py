@@ -135,6 +135,8 @@ class Driver(Generic[E]):
         self._waiters: dict[int, tuple[asyncio.Future[Any], type]] = {}
         self._subscribers: dict[type, list[Callable[[Any], object]]] = {}
         self._logged: set[tuple[str, int]] = set()
+        self.on_awake: Callable[[], object] | None = None
+        """Called whenever datagrams have come or the timer has fired: what is due soon may be done at once."""
         self.counters: Counter[str] = Counter()
         """engine_faults, subscriber_faults, clock_jumps, timers."""
         self.engine = engine_at(self.now())
@@ -157,6 +159,8 @@ class Driver(Generic[E]):
                 digest = hashlib.sha256(data).hexdigest()
                 self._fault(error, f"while taking in {len(data)} bytes from {addr} (SHA-256 {digest})")
         self._drain()
+        if self.on_awake is not None:
+            self.on_awake()
 
     def command(self, call: Callable[[E, float], R]) -> R:
         """Run `call(engine, now)` and send what comes of it. Its exceptions are the caller's."""
@@ -253,6 +257,8 @@ class Driver(Generic[E]):
             self._fault(error, "in its timer")
             self._not_before = now + FAILURE_PAUSE
         self._drain()
+        if self.on_awake is not None:
+            self.on_awake()
 
     def _follow_clock(self) -> None:
         # The loop's clock stands still while the machine sleeps (CLOCK_MONOTONIC); time must never go back.

@@ -27,6 +27,7 @@ from node.node_outside import Outside
 from node.node_parts import NodeParts, datagrams_for, engine_for, save_within
 from node.node_publishing import Publishing
 from node.node_redeeming import Redeeming
+from node.node_rhythm import Rhythm
 from node.node_tasks import Tasks
 from node.node_topics import Topics
 from node.node_tunnel import TunnelledDatagrams
@@ -55,6 +56,7 @@ class Inside:
     datagrams: Datagrams
     since: float
     """Unix seconds of the start."""
+    rhythm: Rhythm
     journal: Journal
     publishing: Publishing
     lookups: Lookups
@@ -115,7 +117,9 @@ class Inside:
         config, parts, driver = self._config, self._parts, self.driver
         self._storage = storage
         self._tasks = Tasks(self._events, driver.now)
-        self.journal = Journal(driver, storage, self._events)
+        self.rhythm = Rhythm(driver.clock, interval=config.upkeep_interval, slack=config.timer_slack)
+        driver.on_awake = self.rhythm.awake
+        self.journal = Journal(driver, storage, self._events, self.rhythm.pause)
         self.publishing = Publishing(
             self._secret,
             driver,
@@ -147,6 +151,7 @@ class Inside:
             self._events,
             self._answerless,
             whereabouts,
+            self.rhythm.pause,
         )
         answerless = self._answerless
         self.inviting = Inviting(

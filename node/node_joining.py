@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dht.contact import Contact
 from dht.engine import DhtEngine
-from dht.events import ContactAdded, JoinDone
+from dht.events import ContactAdded, ContactRemoved, JoinDone
 from node.driver import Driver
 from node.node_events import Alone, EventLog, Joined, ListLoaded
 
@@ -42,8 +42,8 @@ SECOND_LOOKS: Final = (1.0, 2.0, 4.0, 8.0)
 """Seconds between further walks after a join, each done only while contacts were added. UNSOURCED: a demo or a test
 network of some dozen nodes starts within these, and in a network that stands the walk finds nothing new."""
 
-WATCH: Final = 15.0
-"""Seconds between looks whether we are alone again: the engine's own tick of upkeep."""
+WATCH: Final = 900.0
+"""Seconds between looks whether we are alone again, should nobody have told us. UNSOURCED: the engine does tell."""
 
 SETTLE: Final = 0.2
 """Seconds after the first contact came to us by itself until we walk to our neighbourhood. UNSOURCED"""
@@ -86,7 +86,13 @@ class Joining:
         """Set while other nodes are known and the walk to our neighbourhood has been done."""
         self.report: ListReport | None = None
         """What the sources of signed lists said last."""
+        self._left = asyncio.Event()
         driver.subscribe(ContactAdded, lambda _: self._found.set())
+        driver.subscribe(ContactRemoved, lambda _: self._on_removed())
+
+    def _on_removed(self) -> None:
+        if not self._driver.engine.contacts():
+            self._left.set()
 
     def soon(self) -> None:
         """The network may be reached now: end a pause between tries."""
@@ -124,7 +130,10 @@ class Joining:
             await self._join()
             await self._look_again()
             while self._driver.engine.contacts():
-                await asyncio.sleep(WATCH)
+                self._left.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(WATCH):
+                        await self._left.wait()
             self.joined.clear()
 
     async def _join(self) -> None:

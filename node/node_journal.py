@@ -5,7 +5,6 @@ Decides which events become which rows, and what is taken back at a start. Refus
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -65,10 +64,14 @@ async def _read(storage: Storage) -> tuple[Storage, Snapshot]:
 class Journal:
     """Carries an engine's events into a storage."""
 
-    def __init__(self, driver: Driver[DhtEngine], storage: Storage, events: EventLog) -> None:
+    def __init__(
+        self, driver: Driver[DhtEngine], storage: Storage, events: EventLog, pause: Callable[[float], Awaitable[None]]
+    ) -> None:
+        """`pause` waits for so many seconds, more or less."""
         self._driver = driver
         self._storage = storage
         self._events = events
+        self._pause = pause
         self.problem: str | None = None
         """Why rows cannot be written just now."""
         driver.subscribe(ContactAdded, self._on_contact)
@@ -79,7 +82,7 @@ class Journal:
         """Save the contacts now and then, and report what ails the storage. Ends only by being cancelled."""
         due = self._driver.now() + SAVE_INTERVAL
         while True:
-            await asyncio.sleep(POLL)
+            await self._pause(POLL)
             self.report_faults()
             now = self._driver.now()
             if now >= due:

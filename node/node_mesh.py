@@ -100,6 +100,7 @@ class Mesh:
         needed: Callable[[], bool] = lambda: False,
         families: Callable[[], frozenset[int]] = lambda: frozenset({4, 6}),
         limits: RelayLimits | None = None,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`reach(relay, timeout)` makes or finds a direct link with a relay, or raises `LinkError`.
 
@@ -117,6 +118,7 @@ class Mesh:
         self._contact = contact
         self._needed = needed
         self._families = families
+        self._pause = pause
         self.book = RelayBook(
             identity.public, clock, lambda relay: direct_link(links, relay) is not None, links.suspended
         )
@@ -194,7 +196,7 @@ class Mesh:
             if self._needed():
                 self._look_if_due()
                 await self.reservations.keep(self._families())
-            await asyncio.sleep(LOOK_EVERY * self._rng.uniform(0.8, 1.2))
+            await self._pause(LOOK_EVERY * self._rng.uniform(0.8, 1.2))
 
     async def close(self) -> None:
         """End the search and the relay's timer; circuits end with their links."""

@@ -61,6 +61,7 @@ class Outside:
         events: EventLog,
         answerless: Answerless | None,
         whereabouts: Whereabouts,
+        pause: Callable[[float], Awaitable[None]],
     ) -> None:
         self._identity = identity
         self._config = config
@@ -106,6 +107,7 @@ class Outside:
             contact=self._contact,
             needed=self._needs_relays,
             families=self.families,
+            pause=pause,
         )
         self.mesh.serve()
         self.meeting.attempts.mesh = self.mesh
@@ -206,7 +208,9 @@ class Outside:
         return RelayContact(self._identity.public, addresses, engine.own_key, fingerprint)
 
     def _needs_relays(self) -> bool:
-        return self.tunnelled or not self._driver.engine.nat_report(self._driver.now()).predictable
+        return self.tunnelled or (
+            self._config.keep_relays and not self._driver.engine.nat_report(self._driver.now()).predictable
+        )
 
     async def _reach(self, relay: RelayContact, timeout: float) -> Link:
         """A direct link with a relay: the one there is, a dial with no answer, or an ordinary attempt."""
@@ -231,7 +235,12 @@ class Outside:
     async def _watch(self) -> None:
         from node.adapters.interfaces import Interfaces
 
-        watching = Interfaces(self._on_interfaces, clock=self._driver.clock, now=self._driver.now)
+        watching = Interfaces(
+            self._on_interfaces,
+            clock=self._driver.clock,
+            now=self._driver.now,
+            interval=self._config.network_watch,
+        )
         await watching.run()
 
     def _on_interfaces(self, old: frozenset[str], new: frozenset[str]) -> None:

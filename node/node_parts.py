@@ -10,7 +10,7 @@ import hashlib
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +23,7 @@ from dht.sealing import Sealing
 from node.adapters.sqlite import SqliteStorage
 from node.adapters.udp import UdpSockets
 from node.config import NodeConfig
+from node.config_upkeep import dht_tunables
 from node.driver import Datagrams
 from node.node_keys import FileKeys, Keys
 from node.ports import Answerless, Session
@@ -108,7 +109,7 @@ async def datagrams_for(parts: NodeParts, config: NodeConfig) -> Datagrams:
 def engine_for(parts: NodeParts, config: NodeConfig, node_key: NodeKey, now: float) -> DhtEngine:
     """The DHT engine of a node."""
     return DhtEngine(
-        parts.dht or DhtConfig(answer_stun=config.stun),
+        replace(parts.dht or DhtConfig(answer_stun=config.stun), **dht_tunables(config)),
         node_key,
         parts.rng,
         now,

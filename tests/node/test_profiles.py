@@ -1,0 +1,97 @@
+"""Profiles: each sets what it says, a given setting wins, and a node runs at the pace of its profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dht.config import DhtConfig
+from dht.errors import BadConfig
+from node.config import NodeConfig
+from node.config_profiles import PROFILES
+from node.config_upkeep import DHT_TUNABLES, UpkeepSettings, dht_tunables
+from node.node_rhythm import Rhythm
+from simulations import run
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_each_sets_what_its_table_says_and_nothing_else(profile: str) -> None:
+    config, plain = NodeConfig.load({"profile": profile}, {}), NodeConfig()
+    for name in NodeConfig.model_fields:
+        wanted = PROFILES[profile].get(name, profile if name == "profile" else getattr(plain, name))
+        assert getattr(config, name) == wanted, name
+    # Each entry of the table says something: else it is none.
+    assert all(getattr(plain, name) != value for name, value in PROFILES[profile].items() if name not in USUAL)
+
+
+USUAL = {"stun", "port_mapping"}
+"""What a profile may name though it is the default: it is part of what the word means."""
+
+
+def test_what_is_given_wins_whoever_gives_it_and_origins_tell(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("profile = 'battery-saver'\nrelay = 'always'\n")
+    config = NodeConfig.load({"home_keepalive": "30"}, {"ROOKERY_STUN": "true"}, file)
+    assert (config.home_keepalive, config.stun, config.relay, config.mode) == (30, True, "always", "client")
+    origins = config.origins
+    assert origins["home_keepalive"] == "flag --home-keepalive" and origins["stun"] == "variable ROOKERY_STUN"
+    assert origins["relay"].endswith("key 'relay'") and origins["mode"] == "profile battery-saver"
+    assert origins["port"] == "default" and set(origins) == set(NodeConfig.model_fields)
+    # The profile is the file's, a flag takes its place.
+    assert NodeConfig.load({"profile": "Privacy-First"}, {}, file).remembered_peers == 0
+
+
+def test_another_profile_takes_the_first_one_s_settings_back() -> None:
+    config = NodeConfig(profile="battery-saver", home_keepalive=30)
+    other = config.replace(profile="always-online")
+    assert (other.mode, other.relay, other.home_keepalive) == ("auto", "auto", 30)
+    assert config.replace(port=1).mode == "client"
+
+
+@pytest.mark.parametrize("word", ["batery-saver", "", 7])
+def test_a_profile_that_does_not_exist_is_refused(word: object) -> None:
+    with pytest.raises(BadConfig, match="battery-saver"):
+        NodeConfig.load({"profile": word}, {})
+
+
+def test_a_setting_that_contradicts_the_profile_is_told() -> None:
+    with pytest.raises(BadConfig, match="republish_interval"):
+        NodeConfig(profile="battery-saver", record_ttl=3600)
+
+
+def test_the_engine_is_told_what_differs_and_defaults_are_its_own() -> None:
+    assert dht_tunables(NodeConfig()) == {}
+    told = dht_tunables(NodeConfig(profile="battery-saver"))
+    assert set(told) == set(DHT_TUNABLES) and DhtConfig(**told).home_keepalive == 60
+    for name in DHT_TUNABLES:
+        assert UpkeepSettings.model_fields[name].default == getattr(DhtConfig(), name)
+
+
+def test_pauses_end_early_when_the_node_is_awake_and_stretch_with_the_upkeep() -> None:
+    async def script() -> None:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        usual = Rhythm(loop.time)
+        await usual.pause(15)
+        assert loop.time() - began == pytest.approx(15)
+        saving = Rhythm(loop.time, interval=900, slack=60)
+        began = loop.time()
+        pausing = asyncio.create_task(saving.pause(15))
+        await asyncio.sleep(800)
+        saving.awake()
+        await asyncio.sleep(50)
+        assert not pausing.done()
+        saving.awake()
+        await pausing
+        assert loop.time() - began == pytest.approx(850)
+        began = loop.time()
+        await saving.pause(15)  # Nobody is awake: it ends by itself.
+        assert loop.time() - began == pytest.approx(900)
+        await saving.pause(0.5)
+        assert loop.time() - began == pytest.approx(930)
+        assert not saving._waiting
+
+    run(script)
