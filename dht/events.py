@@ -33,6 +33,8 @@ class LookupStats:
     """Length of the chain of referrals to the nearest contact that answered."""
     seconds: float
     """From start to end."""
+    crowded: bool = False
+    """Whether more nodes lie around the target than chance puts there: their ids may have been made for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,10 @@ class Lookup:
         """How many candidates nearer than `distance` have been heard of and not been found dead."""
         return sum(candidate.state is not _FAILED for candidate in self.within(distance))
 
+    def distances(self, count: int) -> list[int]:
+        """The distances of the nearest `count` candidates that were not found dead, in order."""
+        return [candidate.distance for candidate in self._sorted[: 2 * count] if candidate.state is not _FAILED][:count]
+
     def widen(self, k: int) -> None:
         """Go on until this many have answered."""
         self._k = k
@@ -308,6 +312,10 @@ class DisjointLookup:
         """The same over all paths; one heard of on several counts once."""
         named = [c for path in self._paths for c in path.within(distance)]
         return len({c.contact.key for c in named if c.state < _FAILED})
+
+    def distances(self, count: int) -> list[int]:
+        """The same over all paths."""
+        return sorted({distance for path in self._paths for distance in path.distances(count)})[:count]
 
     def widen(self, k: int) -> None:
         """Go on until this many have answered, each path for its share."""

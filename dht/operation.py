@@ -7,19 +7,24 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from dataclasses import replace
+from typing import Final, Protocol
 
 from dht.config import DhtConfig
-from dht.constants import ID_BYTES
+from dht.constants import ID_BYTES, ID_SPACE
 from dht.contact import Contact, unpack_contacts
+from dht.crowd import LOOKED_AT, WIDER, WIDEST, is_crowded
 from dht.errors import DecodeError
-from dht.events import Asked, Event
+from dht.events import Asked, Event, LookupStats
 from dht.lookup import AnyLookup, DisjointLookup, Lookup
 from dht.records import Refusal, SignedRecord, VerdictCache
 from dht.requests import Pending, Requests
 from dht.routing import Table
 from dht.size import SizeEstimate
 from dht.wire import FindNode, Message, Nodes, Request
+
+SEARCHES: Final = 4
+"""Walks through the region of a crowded place. UNSOURCED: each finds 20 nodes of a region with some 30 honest ones."""
 
 
 class Context(Protocol):
@@ -98,6 +103,9 @@ class Operation:
 class Walk(Operation):
     """An operation that walks towards a place."""
 
+    looks_behind_crowds = False
+    """Whether it matters what lies behind a crowd: to who reads or writes there."""
+
     def __init__(self, context: Context, op: int, target: bytes, now: float, *, paths: int = 0) -> None:
         super().__init__(context, op)
         if len(target) != ID_BYTES:
@@ -105,6 +113,11 @@ class Walk(Operation):
         config = context.config
         self.target = target
         self._more_seeds = True
+        self.crowded = False
+        """Whether more nodes lie around the target than chance puts there."""
+        self.width = config.k
+        """How many of the nearest are asked, and written to."""
+        self._searches = 0
         self.explain = False
         """Whether the outcome is to carry a trace."""
         self.thin = len(context.table) < config.k
@@ -148,9 +161,11 @@ class Walk(Operation):
         if self.context.requests.room < self.context.config.alpha:
             self.context.wait(self)
             return
+        if self.crowded:
+            self._widen()
         for contact in self.lookup.next_requests(now, self.wanted()):
             self.ask(contact, now)
-        if self.ended or not (self.suffices() or (self.lookup.finished and self.may_finish())):
+        if self.ended or self._searches or not (self.suffices() or (self.lookup.finished and self.may_finish())):
             return
         if self._more_seeds and self._short():
             # The dead are among those whom everybody names: whoever else we know may live, and may lead on.
@@ -160,7 +175,53 @@ class Walk(Operation):
             self.lookup.seed(table.neighbours(self.lookup.target, len(table), suspects=alone))
             self.advance(now)
             return
-        self.finish_walk(now)
+        self.conclude(now)
+
+    def conclude(self, now: float) -> None:
+        """End, unless it was a crowd that the walk came to: then whoever else lies there is looked for first."""
+        if self.looks_behind_crowds and not self.crowded and self._is_crowded():
+            self._look_behind(now)
+        if not self._searches and not self.ended:
+            self.finish_walk(now)
+
+    def _is_crowded(self) -> bool:
+        context = self.context
+        k = context.config.k
+        return is_crowded(self.lookup.distances(LOOKED_AT * k), context.size.expected_distance(k), k)
+
+    def _look_behind(self, now: float) -> None:
+        """Walk to other places of the region: the crowd's nodes lie around the target, and name one another."""
+        self.crowded = True
+        self.context.count("crowded")
+        region = self._wide_region()
+        number = self.lookup.target
+        self.lookup.seed([contact for contact in self.context.table if contact.long_id ^ number < region])
+        self._searches = SEARCHES
+        for index in range(SEARCHES):
+            # One in each part of the region, at a place that nobody can foresee.
+            offset = (index + self.context.requests.new_id() / 2**64) * region / SEARCHES
+            place = (number ^ int(offset)).to_bytes(ID_BYTES, "big")
+            QuietWalk(self.context, place, now, self._behind).start(now)
+
+    def _behind(self, found: list[Contact], now: float) -> None:
+        self._searches -= 1
+        number = self.lookup.target
+        self.lookup.seed([contact for contact in found if contact.long_id ^ number < self._wide_region()])
+        self.advance(now)
+
+    def _widen(self) -> None:
+        """Go on over all that are named in a crowded region: the crowd grows with each answer."""
+        k = self.context.config.k
+        self.width = max(self.width, min(self.lookup.named_within(self._wide_region()), WIDEST * k))
+        self.lookup.widen(self.width)
+
+    def _wide_region(self) -> int:
+        return min(int(WIDER * self.context.size.expected_distance(self.context.config.k)), ID_SPACE - 1)
+
+    def stats(self, now: float) -> LookupStats:
+        """What it cost so far."""
+        stats = self.lookup.stats(now)
+        return replace(stats, crowded=True) if self.crowded else stats
 
     def _short(self) -> bool:
         """Whether fewer than the k closest were found, though more are known than were asked."""
@@ -213,7 +274,9 @@ class Walk(Operation):
         self.advance(now)
 
     def learn_size(self) -> None:
-        """Let the size estimate profit from a finished walk."""
+        """Let the size estimate profit from a finished walk; a crowd says nothing of the whole network."""
+        if self.crowded:
+            return
         k = self.context.config.k
         self.context.size.sample(self.lookup.target, self.lookup.closest(k), k)
 

@@ -7,30 +7,25 @@ whose token we hold is sent the PUT at once in place of a FIND_NODE: its answer 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from bisect import bisect_left
 
 from dht.contact import Contact
+from dht.crowd import WIDER, WIDEST, is_crowded
 from dht.events import PutAcknowledged, PutDone, Receipt, Verdict
 from dht.operation import Context, Walk
 from dht.records import RecordRefused, Refusal, SignedRecord, decode_record, verify_record
 from dht.requests import Pending
 from dht.routing import diverse
-from dht.size import CONFIDENT_SAMPLES
 from dht.wire import FindNode, Get, Message, Nodes, Put, Stored, Value
 
 _TOKEN_TRIES = 2
 """A token may have become too old between the walk and the write: one more try with the fresh one."""
 
-_CROWD = 3.0
-"""Standard deviations above the expected number of nodes (Poisson: its square root) that are no chance any more."""
-
-_WIDEST = 4
-"""Most holders of a record in a crowded region, times k: what it may cost. UNSOURCED"""
-
 
 class PutWalk(Walk):
     """Stores one record."""
+
+    looks_behind_crowds = True
 
     def __init__(
         self,
@@ -52,20 +47,8 @@ class PutWalk(Walk):
         self._open = 0
         self._targets: list[Contact] = []
         self._acknowledged = False
-        self._widened = 0
         # Early writes would make compare-and-swap race with itself.
         self._sure_within = self.region if expected_seq is None else 0
-
-    def start(self, now: float, contacts: Iterable[Contact] = ()) -> None:
-        """Begin from all we know in the region, too: where it is crowded, others name only the crowd."""
-        number = self.lookup.target
-        near = (contact for contact in self.context.table if contact.long_id ^ number < self.region)
-        super().start(now, (*contacts, *near))
-
-    def advance(self, now: float) -> None:
-        """Go on, over all of a crowded region."""
-        self._widen()
-        super().advance(now)
 
     def ask(self, contact: Contact, now: float) -> None:
         """Store at once where that is sure to be right, else ask for the way; for a swap also for what is there."""
@@ -158,18 +141,7 @@ class PutWalk(Walk):
     def _replica_set(self) -> list[Contact]:
         """The closest, no more than two of a /24 or /48."""
         config = self.context.config
-        width = max(config.k, self._widened)
-        return diverse(self.lookup.closest(2 * width), width, config.bucket_prefix_limit)
-
-    def _widen(self) -> None:
-        """Where more nodes crowd the distance k should span than chance puts there, go on to all of them: Sybils that
-        crowd a place push honest holders out of the k closest, not out of the region."""
-        if self.context.size.samples < CONFIDENT_SAMPLES:
-            return
-        crowd = crowd_in(self.lookup.named_within(self.region), self.context.config.k)
-        if crowd > self._widened:
-            self._widened = crowd
-            self.lookup.widen(crowd)
+        return diverse(self.lookup.closest(2 * self.width), self.width, config.bucket_prefix_limit)
 
     def _compare(self, message: Value, now: float) -> None:
         for raw in message.records:
@@ -221,7 +193,7 @@ class PutWalk(Walk):
 
     def _receipt(self, now: float) -> Receipt:
         holders = len(self._targets) + (self.context.own_key in self._verdicts)
-        stats = self.lookup.stats(now)
+        stats = self.stats(now)
         if not stats.replies:
             # Cut off: whoever was asked in vain is missing, and a copy of our own alone is no success.
             holders += stats.failures
@@ -229,17 +201,11 @@ class PutWalk(Walk):
         return Receipt(self.target, self._record.seq, tuple(self._verdicts.values()), needed, stats)
 
 
-def crowd_in(named: int, k: int) -> int:
-    """How many holders a record has where `named` nodes lie within the distance that k should span: 0 for as many as
-    usual, where `named` is no more than chance puts there."""
-    crowd = min(named, _WIDEST * k)
-    return crowd if crowd > k + _CROWD * math.sqrt(k) else 0
-
-
-def crowd_of(context: Context, place: int) -> int:
-    """The same around a place that we hold a record of, by what our table knows."""
-    if context.size.samples < CONFIDENT_SAMPLES:
-        return 0
-    region = min(context.size.expected_distance(context.config.k), context.table.reach(context.config.k))
-    near = context.table.neighbours(place, _WIDEST * context.config.k)
-    return crowd_in(sum(contact.long_id ^ place < region for contact in near), context.config.k)
+def replica_width(context: Context, place: int) -> int:
+    """How many should hold a record, by what our table knows of a place near us: k, or all of a crowded region."""
+    k = context.config.k
+    expected = context.size.expected_distance(k)
+    near = [contact.long_id ^ place for contact in context.table.neighbours(place, WIDEST * k)]
+    if not is_crowded(near, expected, k):
+        return k
+    return max(k, bisect_left(near, int(WIDER * expected)))

@@ -23,7 +23,7 @@ from dht.config import DhtConfig
 from dht.constants import MAX_PRINTS
 from dht.contact import Contact
 from dht.operation import Context, Operation
-from dht.publish import crowd_of
+from dht.publish import replica_width
 from dht.records import Refusal
 from dht.requests import Pending
 from dht.routing import diverse
@@ -224,7 +224,7 @@ class Repair:
         context, config = self._context, self._config
         place = held.number
         own = context.own_contact
-        width = max(config.k, crowd_of(context, place))
+        width = replica_width(context, place)
         found = diverse(context.table.neighbours(place, 2 * width), width, config.bucket_prefix_limit)
         if own is None:
             return found, False

@@ -23,6 +23,7 @@ LAYERS: dict[str, float] = {
     "dht/nat_report.py": 1,
     "dht/limits.py": 3,
     "dht/size.py": 3,
+    "dht/crowd.py": 3,
     "dht/stun.py": 3,
     "dht/wire.py": 3,
     "dht/events.py": 3,

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from dht.identity import IdentityKey
 from dht.records import Kind, SignedRecord, sign_record
+from dht.size import CONFIDENT_SAMPLES
 from simulations.attackers import ATTACKERS, Plot, attacker, invented
 from simulations.errors import BadScenario
 from simulations.modelled import tabulate
@@ -101,6 +102,9 @@ async def sybil(world: World, p: Sybil) -> None:
         for record in first:
             await world.put_record(record, world.asker(honest))
 
+    with world.metrics.during("before"):
+        world.metrics.value("false alarms", _flagged(await world.gets(p.reads, first, by=honest)))
+
     plot = Plot(place=int.from_bytes(first[0].place, "big") if crowded else None)
     if p.behaviour == "bogus-neighbours":
         plot.named = invented(500, world.streams.stream("sybil/invented"))
@@ -131,6 +135,8 @@ async def sybil(world: World, p: Sybil) -> None:
             outcomes = await world.gets(p.reads, newest, by=honest, paths=paths)
         _judge(world, outcomes, paths)
 
+    if p.placement == "addresses" and p.lookups >= CONFIDENT_SAMPLES:
+        world.metrics.expect("right d=1", at_least=0.99)
     if p.placement in ("network", "address"):
         # One network is in a table and in a replica set twice at most, one address owns eight places: no use.
         world.metrics.expect("right d=1", at_least=0.99)
@@ -161,8 +167,14 @@ def _how_near(world: World, place: bytes) -> None:
     world.metrics.value("attackers of nearest 20", sum(peer.group == "sybil" for peer in nearest))
 
 
+def _flagged(outcomes: list[GetOutcome]) -> float:
+    """The share of reads that noticed a crowd."""
+    return sum(outcome.done is not None and outcome.done.stats.crowded for outcome in outcomes) / len(outcomes)
+
+
 def _judge(world: World, outcomes: list[GetOutcome], paths: int) -> None:
     for verdict, reason in (("right", ""), ("denied", "not-found"), ("stale", "stale")):
         share = sum(outcome.reason == reason for outcome in outcomes) / len(outcomes)
         world.metrics.value(f"{verdict} d={paths}", share)
+    world.metrics.value(f"flagged d={paths}", _flagged(outcomes))
     world.metrics.value(f"requests d={paths}", world.metrics.figure("get.requests", phase=f"d={paths}"))

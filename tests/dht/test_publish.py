@@ -239,21 +239,22 @@ class TestOnTheWay:
 class TestCrowds:
     """More nodes near a place than chance puts there."""
 
-    @pytest.mark.parametrize(("region", "holders"), [(0, 20), (1 << 160, 39)])
-    def test_all_of_a_crowded_region_are_written_to(self, region: int, holders: int) -> None:
+    @pytest.mark.parametrize(("nodes", "holders"), [(40, 20), (8, 39)])
+    def test_all_of_a_crowded_region_are_written_to(self, nodes: int, holders: int) -> None:
         wire = Wire(40, config=DhtConfig(bucket_prefix_limit=40))
         wire.join_all()
         wire.advance(300.0)
         writer = next(iter(wire.engines.values()))
         writer.set_mode(Mode.CLIENT, wire.now)
-        writer.size.samples = 9
-        walk = PutWalk(writer, 77, record(), wire.now, expected_seq=None)
-        walk.region = region
-        walk.start(wire.now)
+        # To who takes the network for smaller than it is, it looks crowded everywhere.
+        writer.size.samples, writer.size._density = 9, 1 / nodes
+        PutWalk(writer, 77, record(), wire.now, expected_seq=None).start(wire.now)
         wire.advance(3.0)
         receipt = wire.last(writer, PutDone).receipt
         assert receipt.ok
         assert receipt.stored == holders
+        assert receipt.stats.crowded == (holders > 20)
+        assert writer.counters["crowded"] == (holders > 20)
 
 
 class TestLiars:
