@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -47,6 +48,7 @@ def join(
     from node.cli_settings import CONFIG, GIVEN
 
     invite = given_invite(what or [])
+    invite.check_time(time.time())
     config = node_config(ctx)
     file = Path(ctx.meta.get(GIVEN, {}).get(CONFIG) or config_file())
     agreed(invite, config, file, yes=yes, as_json=json)
