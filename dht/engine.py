@@ -15,6 +15,7 @@ from random import Random
 from dht.config import DhtConfig
 from dht.constants import ID_BYTES, MAX_SIGNAL
 from dht.contact import Address, Contact, pack_contacts
+from dht.crawl import QUESTIONS, Crawl, Crawling
 from dht.dispatch import Dispatch
 from dht.errors import LocalError
 from dht.events import Event, Mode, RecordDropped
@@ -85,6 +86,7 @@ class DhtEngine(Known):
         self._notices = Notices(self, config, self._store)
         self.watching = Watching(self, rng)
         """What is watched here: `watch(place, now)`, then `RecordChanged` until `unwatch(place, now)`."""
+        self._crawling = Crawling()
         self._responder = Responder(config, self._store, tokens, self.verdicts, self.emit, self._on_record)
         self._inbox = Inbox(self, self._exchange, config)
         self._maintenance = Maintenance(self, config, self._store, rng, now)
@@ -128,7 +130,7 @@ class DhtEngine(Known):
         """When `handle_timer` is to be called next, Unix seconds."""
         # Asked after every datagram: each part keeps its own time ready.
         first = min(self._maintenance.due, self._outlook.due, self._homes.due)
-        first = min(first, self._notices.due, self.watching.due)
+        first = min(first, self._notices.due, self.watching.due, self._crawling.due)
         timer = self.requests.next_timer()
         if timer is not None and timer < first:
             first = timer
@@ -151,7 +153,7 @@ class DhtEngine(Known):
                 pending.owner.on_slow(pending, now)
         self._maintenance.tick(now)
         self._outlook.tick(now)
-        for part in (self._homes, self._notices, self.watching):
+        for part in (self._homes, self._notices, self.watching, self._crawling):
             if part.due <= now:
                 part.tick(now)
         for record in self._store.expire(now):
@@ -219,6 +221,32 @@ class DhtEngine(Known):
         operation = PingOperation(self, self._new_op())
         operation.start(contact, now)
         return operation.op
+
+    def crawl(
+        self,
+        now: float,
+        *,
+        rate: float,
+        questions: int = QUESTIONS,
+        window: int = 256,
+        contacts: Iterable[Contact] = (),
+        known: Iterable[Contact] = (),
+    ) -> int:
+        """Map the network from our table and `contacts` on, at `rate` requests a second; `known` are not asked again.
+
+        Ends with `CrawlDone`; `NodeCrawled` tells of each node. Another crawl, or `stop_crawl`, ends it before.
+        """
+        crawl = Crawl(self, self._new_op(), now, questions=questions, rate=rate, window=window)
+        return self._crawling.begin(crawl, [*self.table, *contacts], now, known=known)
+
+    @property
+    def crawl_heard_of(self) -> int:
+        """Nodes that the present crawl, or the last one, has heard of."""
+        return self._crawling.heard_of
+
+    def stop_crawl(self, now: float) -> None:
+        """End the crawl with what there is."""
+        self._crawling.stop(now)
 
     def signal(self, recipient: bytes, blob: bytes, homes: Sequence[Contact], now: float, *, reply: bytes = b"") -> int:
         """Hand a sealed blob to a peer by way of all its home nodes. Ends with `SignalDone`.

@@ -176,6 +176,33 @@ class PingDone(OperationEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class NodeCrawled(Event):
+    """A crawl is done with one node."""
+
+    contact: Contact
+    answered: bool
+    rtt: float | None
+    """Of its first answer, seconds."""
+    named: int
+    """Nodes that it was the first to name."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlDone(OperationEvent):
+    """A crawl ended: nobody is left to ask, or it was stopped."""
+
+    answered: frozenset[bytes]
+    """Node keys of those who answered."""
+    silent: frozenset[bytes]
+    unasked: tuple[Contact, ...]
+    """Heard of, and not asked all that was to be asked when it was stopped."""
+    named: dict[bytes, int]
+    """By how many each was named."""
+    requests: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class SignalDone(OperationEvent):
     """A signal was taken by the peer (`NONE`), or every way to it failed."""
 

@@ -15,6 +15,7 @@ from node import (
     cli_bootstrap,
     cli_config,
     cli_conformance,
+    cli_crawl,
     cli_files,
     cli_invite,
     cli_join,
@@ -67,6 +68,7 @@ cli_log.add_to(app)
 cli_book.add_to(app)
 cli_topics.add_to(app)
 cli_conformance.add_to(app)
+cli_crawl.add_to(app)
 cli_bootstrap.add_to(app)
 add_group(app, "simulate", "simulations.cli", "Play large networks on a virtual clock, and see what becomes of them.")
 

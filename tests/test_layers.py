@@ -50,6 +50,7 @@ LAYERS: dict[str, float] = {
     "dht/dialback.py": 5.5,
     "dht/inbox.py": 5.7,
     "dht/outlook.py": 5.7,
+    "dht/crawl.py": 5,
     "dht/known.py": 5.9,
     "dht/dispatch.py": 5.9,
     "dht/engine.py": 6,
