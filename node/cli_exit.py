@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 import typer
@@ -121,6 +121,13 @@ def failed(kind: str, message: str) -> NoReturn:
 
     tell(ApiFailure(kind, message, HINTS.get(kind, ""), fault="operation"), as_json=False)
     raise typer.Exit(FAILED)
+
+
+def warn_of_crowd(document: Mapping[str, Any]) -> None:
+    """Say that a look-up came to a place crowded with ids that may have been made for it (`dht/crowd.py`)."""
+    if (document.get("stats") or {}).get("crowded"):
+        said = "more nodes lie around this place than chance puts there: their ids may have been made for it"
+        print(f"{_painted('warning:', '33')} {said}. All of the region was asked.", file=sys.stderr)
 
 
 def _usage(error: typer.TyperException, as_json: bool) -> int:

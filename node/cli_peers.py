@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from node.adapters.http import ApiFailure
-from node.cli_exit import failed
+from node.cli_exit import failed, warn_of_crowd
 from node.cli_options import Json, NodeCommand, Peer, node_config
 from node.cli_session import open_session, run_async
 
@@ -74,6 +74,7 @@ def find(
             from node.cli_walk import draw
 
             draw(document)
+    warn_of_crowd(document)
     if not document["found"]:
         failed(document["reason"], sentence(document))
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from node.adapters.http import ApiFailure
-from node.cli_exit import failed
+from node.cli_exit import failed, warn_of_crowd
 from node.cli_options import Json, NodeCommand
 from node.cli_peers import SENTENCES, ask, known_peer
 
@@ -64,6 +64,7 @@ def put(
         render.emit(document)
     else:
         show_receipt(document, every=receipt)
+    warn_of_crowd(document)
     if not document["ok"]:
         refused = ", ".join(f"{count} {reason}" for reason, count in document["reasons"].items())
         stored = f"{document['stored']} nodes stored it, {document['needed']} are needed"
@@ -96,6 +97,7 @@ def get(
     document = ask(ctx, "get", params)
     if json:
         render.emit(document)
+    warn_of_crowd(document)
     if not document["found"]:
         reason = document["reason"]
         why = SENTENCES[reason].format(peer=owner or "you") if reason in SENTENCES else reason

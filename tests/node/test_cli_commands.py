@@ -1,6 +1,7 @@
 """Every command that talks to a node, with a node in memory in the real one's place."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from dht.errors import LocalError
 from dht.records import SignedRecord
 from node.cli import app
 from node.node_events import ClockWrong
-from tests.node.fake_node import FRIEND, IDENTITY, NOW, STRANGER, FakeNode
+from tests.node.fake_node import FRIEND, IDENTITY, NOW, STATS, STRANGER, FakeNode
 
 
 @pytest.fixture
@@ -240,3 +241,12 @@ def test_a_file_name_cannot_steer_the_terminal(rookery, tmp_path):
     assert "\x1b" not in result.stderr
     [error] = error_lines(result)
     assert "red\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}error: forged was not sent" in error
+
+
+def test_a_crowded_place_is_warned_of(rookery, monkeypatch):
+    crowded = replace(STATS, crowded=True)
+    monkeypatch.setattr("tests.node.fake_node.STATS", crowded)
+    for command in (("find", FRIEND.text), ("put", "a note", "--salt", "note"), ("get", "--salt", "nothing")):
+        assert "more nodes lie around this place than chance puts there" in rookery(*command).stderr
+    monkeypatch.setattr("tests.node.fake_node.STATS", STATS)
+    assert "than chance" not in rookery("find", FRIEND.text).stderr
