@@ -1,4 +1,4 @@
-"""The bootstrap server's HTTP side: serves the signed list, `/health` and a health page.
+"""The bootstrap server's HTTP side: serves the signed list, `/health`, a health page, and one that opens invites.
 
 This file decides that a list which no node would take is never served, and that a slow or greedy client cannot hold
 the server. It refuses to know the node: its state comes from a `health()` function.
@@ -21,6 +21,7 @@ from aiohttp import web
 
 from bootstrap.firstcontacts import MAX_FILE, FirstContacts, ListFile, VerifiedList, decode_file, moment, verify
 from bootstrap.page import health_page
+from bootstrap.page_invite import INVITE_PAGE, INVITE_PAGE_POLICY
 from bootstrap.refusals import ListRefused
 from bootstrap.store import read_file
 from bootstrap.trust import TrustRoot
@@ -189,11 +190,16 @@ def create_app(
             headers={"Cache-Control": "no-store"},
         )
 
+    async def serve_invite_page(_: web.Request) -> web.Response:
+        headers = {"Cache-Control": f"public, max-age={MAX_AGE}", "Content-Security-Policy": INVITE_PAGE_POLICY}
+        return web.Response(text=INVITE_PAGE, content_type="text/html", headers=headers)
+
     app = web.Application(client_max_size=1024, middlewares=[_harden])
     # GET brings HEAD along; every other method is answered 405 by the router.
     app.router.add_get("/bootstrap.json", serve_list)
     app.router.add_get("/health", serve_health)
     app.router.add_get("/", serve_page)
+    app.router.add_get("/join", serve_invite_page)
     return app
 
 
@@ -300,7 +306,8 @@ async def _harden(
     except web.HTTPException as answer:
         answer.headers.update(_HEADERS)
         raise
-    response.headers.update(_HEADERS)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
     return response
 
 

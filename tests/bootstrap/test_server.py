@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import os
+import re
 from typing import Any
 
 import aiohttp
@@ -135,6 +138,20 @@ async def test_the_page_is_escaped_and_self_contained(world):
     assert "http:" not in text and "https:" not in text
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
     assert "prefers-color-scheme" in text
+
+
+async def test_the_page_for_invites_runs_its_own_script_and_tells_nobody(world):
+    response, data = await world.ask("/join")
+    text = data.decode()
+    assert (response.status, response.content_type) == (200, "text/html")
+    policy = response.headers["Content-Security-Policy"]
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+    # Nothing in it can send the invite anywhere, or take it for markup.
+    assert not re.search(r"https?:|//|fetch|XMLHttp|sendBeacon|innerHTML|<img|<form|import", text)
+    assert "rookery:join/" in script
 
 
 def test_page_names_and_values_are_escaped():

@@ -1,6 +1,7 @@
 """Whole nodes invite each other: over loopback, with nothing known but the invite."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -9,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from dht.contact import Contact
 from dht.errors import LocalError
 from dht.identity import PublicKey
+from node.adapters.http import ApiFailure
+from node.api import Api, Document
 from node.node import Node
 from node.node_inviting import TRIES, InviteMade, InviteRedeemed, InviteRefused
 from node.ports import Stream
@@ -210,3 +214,78 @@ async def test_an_invite_names_home_nodes_where_nobody_reaches_the_inviter(net: 
     redeemed = await node.redeeming.redeem(made, timeout=20)
     assert redeemed.certificate == b""
     assert set(made.homes) <= set(redeemed.contacts)
+
+
+class Kept:
+    """Keeps memberships, or says that one does not hold."""
+
+    def __init__(self, refuse: str = "") -> None:
+        self.refuse = refuse
+        self.kept: list[tuple[str, bytes, bytes, int]] = []
+
+    async def accept_grant(self, network: str, key: bytes, certificate: bytes, contacts: tuple[Contact, ...]) -> None:
+        if self.refuse:
+            raise GrantRefused(self.refuse)
+        self.kept.append((network, key, certificate, len(contacts)))
+
+
+async def joined(node: Node, invite: Document) -> list[Document]:
+    return [event async for event in Api(node).stream("join", {"invite": invite["code"], "timeout": 20})]
+
+
+async def test_a_node_of_another_network_sends_a_guest_and_keeps_the_membership(
+    net: NodeNetwork, inviter: Node
+) -> None:
+    made = await Api(inviter).call("invite", {"uses": 2, "lifetime": 600})
+    node = await net.start("elsewhere", contacts=())
+    node.redeeming.membership = kept = Kept()
+    events = await joined(node, made)
+    assert [event.get("text") for event in events[:-1]] == [
+        "entering allotment",
+        f"reaching {inviter.identity.text}",
+        "redeeming the invite",
+    ]
+    done = events[-1]
+    assert (done["event"], done["network"], done["member"], done["kept"]) == ("done", "allotment", True, "membership")
+    assert kept.kept == [("allotment", KEY, b"certificate of " + node.identity.raw, len(done["contacts"]))]
+    # The guest is gone, and nothing of it is left in the node's folder or in its own network.
+    assert not node.links() and not node.contacts()
+
+    node.redeeming.membership = Kept(refuse="it is signed by nobody we know")
+    with pytest.raises(ApiFailure) as caught:
+        await joined(node, made)
+    assert (caught.value.kind, caught.value.fault) == ("membership-does-not-hold", "operation")
+    assert "signed by nobody we know" in caught.value.message
+
+
+async def test_a_node_in_the_network_redeems_by_itself_and_the_api_tells_all(net: NodeNetwork, inviter: Node) -> None:
+    api = Api(inviter)
+    made = await api.call("invite", {})
+    node = await newcomer(net)
+    done = (await joined(node, made))[-1]
+    assert (done["kept"], done["inviter"]) == ("journal", inviter.identity.text)
+    (entry,) = (await api.call("invites", {}))["invites"]
+    assert (entry["state"], entry["redeemed_by"][0]["peer"]) == ("used-up", node.identity.text)
+    assert (await api.call("revoke-invite", {"id": made["id"]}))["state"] == "revoked"
+    with pytest.raises(ApiFailure) as caught:
+        await joined(node, made)
+    assert caught.value.kind == "invite-revoked"
+
+
+@pytest.mark.parametrize("skew", [5400.0, -5400.0], ids=["ahead", "behind"])
+async def test_the_inviters_clock_decides_and_a_difference_is_told(
+    net: NodeNetwork, inviter: Node, skew: float
+) -> None:
+    node = await net.start(
+        "newcomer",
+        parts={"wall": lambda: time.time() + skew},
+        **{"network": "allotment", "network_key": KEY, "contacts": (), "mode": "client"},
+    )
+    # An hour and a half ahead it has expired long ago, behind it is not made yet: by the newcomer's clock.
+    good = await inviter.inviting.make(lifetime=60)
+    assert round((await node.redeeming.redeem(good, timeout=20)).skew, -1) == -skew
+    short = await inviter.inviting.make(lifetime=1.0)
+    await asyncio.sleep(max(0.0, short.expires - inviter.driver.now()) + 0.01)
+    fault, words = await refused(node, short)
+    assert fault is InviteFault.EXPIRED
+    assert "by the inviter's clock" in words and ("behind" if skew > 0 else "ahead of") in words

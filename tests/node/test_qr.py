@@ -118,6 +118,10 @@ def test_photos_of_a_screen_are_read(angle, noise, blur, lean) -> None:
     assert read_codes(shot) == [TEXT]
 
 
+def test_a_picture_of_a_large_camera_is_made_smaller_first() -> None:
+    assert read_codes(CODE.png(scale=44)) == [TEXT]
+
+
 def test_a_picture_of_something_else_has_no_code() -> None:
     assert read_codes(png(Image.new("RGB", (300, 200), "teal"))) == []
 
