@@ -25,6 +25,8 @@ HINTS: Final = {
     "bad-config": "`rookery config sample` shows every setting with its range, `rookery config show` what is in force",
     "not-found": "the peer may be offline, or in another network; `rookery find --explain PEER` shows who was asked",
     "port-in-use": "another program (or another node) has this port; choose another with --port, or 0 for any",
+    "inviter-unreached": "its node has to run; if the network has a new key, the inviter has to make a new invite",
+    "invite-tampered": "copy all of it again, or take another picture of its code",
     "not-joined": "give a first contact with --contact KEY@HOST:PORT, or a signed list with --bootstrap",
 }
 """What to do, by kind, where the exception does not say so itself."""

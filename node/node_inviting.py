@@ -26,7 +26,7 @@ from node.node_events import EventLog, NodeEvent
 from node.node_links import Links
 from node.ports import Link, LinkError, Stream, StreamHandler, StreamReset
 from node.protocols.invite import MAX_USES, TOKEN_BYTES, Invite, make_invite, token_text
-from node.protocols.invite_ports import Grantor, GrantRefused
+from node.protocols.invite_ports import MAX_CERTIFICATE, Grantor, GrantRefused
 from node.protocols.invite_redeeming import NONCE_BYTES, STREAM_NAME, Asked, InviterSide, Refusal, Refused
 
 if TYPE_CHECKING:
@@ -279,7 +279,10 @@ class Inviting:
         if invite.key is None or self.grantor is None:
             return b""
         try:
-            return await self.grantor.grant(invite.network, joiner)
+            certificate = await self.grantor.grant(invite.network, joiner)
+            if len(certificate) > MAX_CERTIFICATE:
+                raise GrantRefused(f"its certificate has {len(certificate)} bytes, and {MAX_CERTIFICATE} are allowed")
+            return certificate
         except GrantRefused:
             if not again:
                 await self._in_thread(lambda: self.ledger.give_back(invite.token, joiner))

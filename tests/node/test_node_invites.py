@@ -15,6 +15,7 @@ from dht.errors import LocalError
 from dht.identity import PublicKey
 from node.adapters.http import ApiFailure
 from node.api import Api, Document
+from node.api_errors import failure_of
 from node.node import Node
 from node.node_inviting import TRIES, InviteMade, InviteRedeemed, InviteRefused
 from node.ports import Stream
@@ -33,6 +34,7 @@ class Members:
     def __init__(self, network: str = "allotment") -> None:
         self.network = network
         self.refuse = ""
+        self.more = b""
         self.granted: list[PublicKey] = []
 
     def key_of(self, network: str) -> bytes | None:
@@ -43,7 +45,7 @@ class Members:
         if self.refuse:
             raise GrantRefused(self.refuse)
         self.granted.append(joiner)
-        return b"certificate of " + joiner.raw
+        return b"certificate of " + joiner.raw + self.more
 
 
 @pytest.fixture
@@ -166,6 +168,27 @@ async def test_an_inviter_that_is_gone_is_told_from_one_that_refuses(net: NodeNe
     assert fault is InviteFault.UNREACHED
     assert f"the inviter {inviter.identity.text} was not reached" in words
     assert "first contacts answered" in words
+
+
+async def test_an_invite_with_another_networks_key_reaches_nobody(net: NodeNetwork, inviter: Node) -> None:
+    made = await inviter.inviting.make()
+    other = make_invite(inviter.inside.identity_key, replace(made, key=b"\xcd" * 32, raw=b""))
+    node = await newcomer(net, network_key=b"\xcd" * 32)
+    fault, words = await refused(node, other, timeout=1.5)
+    assert fault is InviteFault.UNREACHED
+    assert "none of its 1 first contacts answered" in words
+    assert "the inviter has to make a new invite" in failure_of(JoinFailed(fault, words)).hint
+    assert not inviter.links()
+
+
+async def test_a_certificate_that_is_too_long_is_no_membership(net: NodeNetwork, inviter: Node) -> None:
+    members(inviter).more = bytes(5000)
+    made = await inviter.inviting.make()
+    node = await newcomer(net)
+    fault, words = await refused(node, made)
+    assert fault is InviteFault.NOT_GRANTED and "bytes" in words
+    members(inviter).more = b""
+    assert (await node.redeeming.redeem(made, timeout=20)).certificate
 
 
 async def test_tries_are_bounded(net: NodeNetwork, inviter: Node) -> None:
