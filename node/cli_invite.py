@@ -94,7 +94,7 @@ def invite(
             session = running_node(config)
             stays = wait or session is None
             used: Session = await stack.enter_async_context(session) if session else await started(stack, config)
-            events = await stack.enter_async_context(aclosing(used.stream("log", {"follow": True, "last": 0})))
+            events = await stack.enter_async_context(aclosing(used.stream("log", {"follow": True, "last": LOOK_BACK})))
             document = await used.call("invite", params)
             shown.show(document)
             if stays:
@@ -210,6 +210,9 @@ async def until_used(events: Any, document: Document, *, as_json: bool) -> None:
     except TimeoutError:
         raise ApiFailure("invite-expired", "the invite has expired, and nobody used it up", fault="operation") from None
 
+
+LOOK_BACK: Final = 100
+"""Events of the past that are looked through: somebody may be quicker than this command. UNSOURCED"""
 
 LINGER: Final = 2.0
 """Seconds for which a node of this command stays after the last use: the answer is on its way, and who lost it asks

@@ -62,7 +62,7 @@ def join(
         from node.adapters.config_file import change_file
 
         change_file(file, changes)
-    tell(document, file if changes else None, as_json=json)
+    tell(document, file if changes else None, running=running_node(config) is not None, as_json=json)
 
 
 # What was given
@@ -217,7 +217,7 @@ def step(text: str, *, as_json: bool) -> None:
         print(plain(text), file=sys.stderr, flush=True)
 
 
-def tell(document: Document, changed: Path | None, *, as_json: bool) -> None:
+def tell(document: Document, changed: Path | None, *, running: bool, as_json: bool) -> None:
     """Say what came of it."""
     from node import cli_render as render
 
@@ -227,7 +227,8 @@ def tell(document: Document, changed: Path | None, *, as_json: bool) -> None:
     kind = "the private network" if document["private"] else "the network"
     print(f"joined {kind} {document['network']}: {document['inviter']} let this node in")
     if changed is not None:
-        print(f"{changed} names it now: `rookery run` is in it", file=sys.stderr)
+        then = "end the node that runs and start it again, to be in it" if running else "`rookery run` is in it"
+        print(f"{changed} names it now: {then}", file=sys.stderr)
     if abs(document["skew"]) > SKEW_TOLD:
         ahead = "ahead of" if document["skew"] > 0 else "behind"
         print(
