@@ -88,7 +88,7 @@ class DhtEngine(Known):
         """What is watched here: `watch(place, now)`, then `RecordChanged` until `unwatch(place, now)`."""
         self._crawling = Crawling()
         self._responder = Responder(config, self._store, tokens, self.verdicts, self.emit, self._on_record)
-        self._inbox = Inbox(self, self._exchange, config)
+        self._inbox = Inbox(self, self._exchange, config, lambda: self._outlook.addresses)
         self._maintenance = Maintenance(self, config, self._store, rng, now)
         self._maintenance.own_place = self._own_id.to_bytes(ID_BYTES, "big")
         self._outlook = Outlook(self, config, rng, self._on_address, self._on_mode)

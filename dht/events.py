@@ -257,6 +257,8 @@ class HomesChanged(Event):
 
     owner: bytes
     homes: tuple[Contact, ...]
+    elsewhere: tuple[Contact, ...] = ()
+    """Those of them that have an address of the other family, at that address."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from dht.config import DhtConfig
-from dht.contact import Address, Contact
+from dht.contact import Address, Contact, pack_address
 from dht.dialback import DialBackAnswers
 from dht.events import ProbeRequested, SignalReceived
 from dht.exchange import Exchange
@@ -30,9 +30,13 @@ _MAX_HANDLES: Final = 1024
 class Inbox:
     """What is handed to us for somebody, ourselves included."""
 
-    def __init__(self, context: Context, exchange: Exchange, config: DhtConfig) -> None:
+    def __init__(
+        self, context: Context, exchange: Exchange, config: DhtConfig, public: Callable[[], tuple[Address, ...]]
+    ) -> None:
+        """`public`: where the network reaches us, one address a family."""
         self._context = context
         self._exchange = exchange
+        self._public = public
         self._forwarding = Forwarding(config, context.own_key)
         self._dial_backs = DialBackAnswers()
         self._identities: set[bytes] = set()
@@ -73,7 +77,10 @@ class Inbox:
             refusal, lifetime = self._forwarding.register(
                 request.owner, contact, request.token, request.expires, request.signature, now
             )
-        return Registered(request.rid, asking.token, refusal, int(lifetime))
+        ipv6 = ":" in asking.address[0]
+        elsewhere = (pack_address(own) for own in self._public() if (":" in own[0]) != ipv6)
+        other = next(elsewhere, b"") if refusal is Refusal.NONE else b""
+        return Registered(request.rid, asking.token, refusal, int(lifetime), other)
 
     def on_dial_back(self, request: DialBack, asking: Asking, now: float) -> Message:
         """DIAL_BACK → DIALED, and a probe from another socket."""

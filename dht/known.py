@@ -89,3 +89,7 @@ class Known:
     def homes(self) -> tuple[Contact, ...]:
         """The nodes that forward to the identities served here."""
         return tuple(dict.fromkeys(home for keeper in self._homes for home in keeper.homes))
+
+    def homes_elsewhere(self) -> tuple[Contact, ...]:
+        """Those of them that have an address of the family we do not reach them by, at that address."""
+        return tuple(dict.fromkeys(home for keeper in self._homes for home in keeper.elsewhere))

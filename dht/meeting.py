@@ -5,8 +5,10 @@ What is inside a signal is `node/protocols`' affair; here it is sealed bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
-from dht.contact import Contact
+from dht.constants import KEY_BYTES
+from dht.contact import PACKED_V4, PACKED_V6, Contact, unpack_contact
 from dht.events import HomesChanged, SignalDone
 from dht.forwarding import registration_message
 from dht.identity import IdentityKey
@@ -19,6 +21,10 @@ from dht.wire import Message, Register, Registered, Signal, Signaled
 
 _REGISTER_VALID = 600
 """Seconds a signed registration may be shown: as long as the token inside it can live (BEP 5: 10 minutes)."""
+
+FURTHER: Final = 2
+"""Nodes asked beyond those needed when none of them has both families: without one that has, nobody of the other family
+can call. UNSOURCED: among nodes of which a third has both, that finds one for 87 of 100 peers."""
 
 
 class SignalOperation(Operation):
@@ -102,7 +108,14 @@ class HomeKeeper(EntryKeeper):
     def __init__(self, context: Context, identity: IdentityKey, now: float) -> None:
         super().__init__(context, peer_place(identity.public), context.config.homes, now)
         self._identity = identity
-        self._reported: tuple[Contact, ...] = ()
+        self._reported: tuple[tuple[Contact, ...], ...] = ()
+        self._others: dict[Contact, Contact] = {}
+        """Home nodes, and where those reach them that cannot send to the address we know."""
+
+    @property
+    def elsewhere(self) -> tuple[Contact, ...]:
+        """The home nodes that have an address of the family we do not reach them by, at that address."""
+        return tuple(self._others[home] for home in self.homes if home in self._others)
 
     @property
     def homes(self) -> tuple[Contact, ...]:
@@ -133,7 +146,29 @@ class HomeKeeper(EntryKeeper):
         refusal = refusal_of(message.status)
         if refusal not in (Refusal.NONE, Refusal.BAD_TOKEN):
             self.context.count("register_refused_" + refusal.name.lower())
+        self._others.pop(pending.contact, None)
+        if refusal is Refusal.NONE and (other := _other(pending.contact, message.other)) is not None:
+            self._others[pending.contact] = other
         self.settle(pending.contact, refusal, message.lifetime, now)
+
+    def settle(self, node: Contact, refusal: Refusal, lifetime: float, now: float) -> None:
+        """A node has answered. One more than enough was asked because none had both families: it stays if it has."""
+        further = refusal is Refusal.NONE and node not in self.entries and len(self.entries) >= self.count
+        if further and node not in self._others:
+            self.trying.pop(node, None)
+            self.refused.add(node)
+        else:
+            if further:
+                del self.entries[max(self.entries, key=lambda home: home.long_id ^ self.target)]
+            super().settle(node, refusal, lifetime, now)
+        self._look_further(now)
+
+    def _look_further(self, now: float) -> None:
+        if self.trying or len(self.entries) < self.count or any(home in self._others for home in self.entries):
+            return
+        nearest = [candidate for candidate in self.candidates if candidate not in self.entries][:FURTHER]
+        if further := [candidate for candidate in nearest if candidate not in self.refused]:
+            self._try(further[0], 1, now)
 
     def look(self, now: float) -> None:
         """Walk to our place."""
@@ -146,6 +181,9 @@ class HomeKeeper(EntryKeeper):
         config = self.context.config
         candidates = diverse(closest, config.k, config.bucket_prefix_limit)
         wanted = candidates[: self.count]
+        both = [candidate for candidate in candidates if candidate in self.entries and candidate in self._others]
+        if both and not any(candidate in both for candidate in wanted):
+            wanted[-1] = both[0]
         if len(wanted) == self.count:
             for home in [home for home in self.entries if home not in wanted]:
                 del self.entries[home]  # a nearer node takes its place; the entry there runs out by itself
@@ -153,7 +191,17 @@ class HomeKeeper(EntryKeeper):
 
     def changed(self, now: float) -> None:
         """Report the home nodes when they are others."""
-        homes = self.homes
-        if homes != self._reported and not self.trying:
-            self._reported = homes
-            self.context.emit(HomesChanged(self._identity.public.raw, homes))
+        homes, elsewhere = self.homes, self.elsewhere
+        if (homes, elsewhere) != self._reported and not self.trying:
+            self._reported = homes, elsewhere
+            self.context.emit(HomesChanged(self._identity.public.raw, homes, elsewhere))
+
+
+def _other(home: Contact, packed: bytes) -> Contact | None:
+    """The other address that a home node says it has; None where that is no host's address of the other family."""
+    if len(packed) not in (PACKED_V4 - KEY_BYTES, PACKED_V6 - KEY_BYTES):
+        return None
+    other = unpack_contact(home.key + packed)
+    if other is None or (":" in other.ip) == (":" in home.ip) or (other.exempt and not home.exempt):
+        return None
+    return other

@@ -164,10 +164,11 @@ class Register(Request, frozen=True, array_like=True, gc=False, tag=11):
 
 
 class Registered(Message, frozen=True, array_like=True, gc=False, tag=12):
-    """Whether the forwarding entry stands, and for how many seconds."""
+    """Whether the forwarding entry stands, and for how many seconds; where those of the other family reach me."""
 
     status: Status
     lifetime: Seconds
+    other: Annotated[bytes, Meta(max_length=18)] = b""
 
 
 class DialBack(Request, frozen=True, array_like=True, gc=False, tag=13):

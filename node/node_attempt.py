@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from dht.contact import Address
+from dht.contact import Address, Contact
 from dht.errors import DecodeError, LocalError
 from dht.identity import PublicKey
 from node.node_calls import CallEnd, Calls
@@ -130,6 +130,11 @@ class Attempts:
         families = self.families()
         known = dict.fromkeys(contact.address for contact in hint.direct)
         return [address for address in known if (6 if ":" in address[0] else 4) in families]
+
+    def callable(self, ways: Sequence[Contact]) -> tuple[Contact, ...]:
+        """Those of the ways to a peer whose family gets out here; all where a gateway carries datagrams."""
+        families = self.families()
+        return tuple(way for way in ways if not families or (6 if ":" in way.ip else 4) in families)
 
     async def dial_address(self, peer: PublicKey, address: Address, fingerprint: bytes) -> Opened:
         """Dial a peer with no word from it before. Raises `LinkError`."""

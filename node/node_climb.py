@@ -141,7 +141,8 @@ class Climb:
             known = self._ladder.starts.call if rung not in (DHT, BOOTSTRAP) else DIAL_HEAD_START
             self._dials_until = max(self._dials_until, self._trace.elapsed + known)
             self.race.add("dial", self._by_dial(rung, address, hint))
-        new = [way for way in dict.fromkeys((*hint.direct, *hint.homes)) if way not in self._ways]
+        ways = self._attempts.callable((*hint.direct, *hint.homes))
+        new = [way for way in dict.fromkeys(ways) if way not in self._ways]
         self._ways.update(dict.fromkeys(new, DIRECT if rung == "cache" else rung))
         if new and not self._calling:
             self._call()

@@ -185,7 +185,7 @@ class Meeting:
 
     async def _ways(self, peer: PublicKey) -> tuple[Contact, ...]:
         try:
-            return (await self._ladder.look_up(peer)).ways
+            return self.attempts.callable((await self._ladder.look_up(peer)).ways)
         except AttemptFailed:
             return ()
 

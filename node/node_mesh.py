@@ -196,6 +196,9 @@ class Mesh:
             if self._needed():
                 self._look_if_due()
                 await self.reservations.keep(self._families())
+            elif not self.search.tried:
+                # Else the first call, ours or a peer's, would wait for it.
+                self._look_if_due()
             await self._pause(LOOK_EVERY * self._rng.uniform(0.8, 1.2))
 
     async def close(self) -> None:

@@ -165,10 +165,11 @@ class Publishing:
             # A server that listens at one address has been told it; else the others have to tell it theirs.
             addresses = engine.public_addresses or (() if self._bound is None else (self._bound,))
             direct = tuple(Contact(engine.own_key, address) for address in addresses)
-        homes = tuple(home for home in engine.homes() if not direct or not _private_beside(home, direct[0]))
+        homes = (*engine.homes()[:MAX_HOMES], *engine.homes_elsewhere()[:MAX_HOMES])
+        homes = tuple(home for home in homes if not direct or not _private_beside(home, direct[0]))
         said = PeerRecord(
             direct=direct,
-            homes=homes[:MAX_HOMES],
+            homes=homes,
             capabilities=capabilities,
             status=self._status,
             online_since=self._started,

@@ -52,6 +52,9 @@ ANNOUNCE_EVERY: Final = 600.0
 FIRST_RETRY, LONGEST_RETRY = 2.5, 60.0
 """Half of the seconds until a search that found nothing is made again, doubling; and the most. UNSOURCED"""
 
+ENOUGH_EMPTY: Final = 4
+"""Searches in a row that find nothing, until only who needs a relay goes on. UNSOURCED: half a minute after joining"""
+
 UNKNOWN_RTT: Final = 0.15
 """Seconds assumed of a relay that was not measured: a third of the way round the world. UNSOURCED"""
 
@@ -216,6 +219,7 @@ class RelaySearch:
         self._book = book
         self._rng = rng
         self._searching: asyncio.Task[None] | None = None
+        self._measuring: asyncio.Task[None] | None = None
         self._searched: float | None = None
         self._empty = 0
         self.searches = 0
@@ -237,11 +241,17 @@ class RelaySearch:
         """Whether the last search is longer ago than `wait` seconds."""
         return self._searched is None or self._driver.clock() - self._searched >= wait
 
+    @property
+    def tried(self) -> bool:
+        """Whether a search has found relays, or enough have found none to think that there are none."""
+        return self._searched is not None and not 0 < self._empty < ENOUGH_EMPTY
+
     async def close(self) -> None:
         """Give up the search under way."""
-        if self._searching is not None and not self._searching.done():
-            self._searching.cancel()
-            await asyncio.wait([self._searching])
+        for task in (self._searching, self._measuring):
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.wait([task])
 
     async def announce(self, contact: RelayContact, load: int, capacity: int) -> int:
         """Say under the topic that this node relays; returns how many nodes hold it."""
@@ -270,7 +280,9 @@ class RelaySearch:
                 break
         self._searched = self._driver.clock()
         self._empty = 0 if found else self._empty + 1
-        await self._measure()
+        # Who waits for relays does not wait for their round trips.
+        self._measuring = asyncio.get_running_loop().create_task(self._measure())
+        self._measuring.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _read(self, topic: str) -> int:
         place = topic_place(topic)

@@ -30,6 +30,9 @@ MAX_DIRECT: Final = 2
 MAX_HOMES: Final = 3
 """Home nodes that hold a forwarding entry for a peer (the number of HyperDHT's relays)."""
 
+MAX_HOME_CONTACTS: Final = 2 * MAX_HOMES
+"""Contacts of them: each may have an address of either family."""
+
 MAX_STATUS_BYTES: Final = 200
 """UTF-8 bytes of the status text. UNSOURCED: two lines of a terminal."""
 
@@ -61,7 +64,7 @@ class _Payload(msgspec.Struct, frozen=True, array_like=True):
 
     version: Annotated[int, Meta(ge=1, le=255)]
     direct: Annotated[list[_PackedContact], Meta(max_length=MAX_DIRECT)]
-    homes: Annotated[list[_PackedContact], Meta(max_length=MAX_HOMES)]
+    homes: Annotated[list[_PackedContact], Meta(max_length=MAX_HOME_CONTACTS)]
     capabilities: Annotated[int, Meta(ge=0, le=2**32 - 1)]
     status: Annotated[str, Meta(max_length=MAX_STATUS_BYTES)]
     online_since: _Seconds
@@ -86,7 +89,7 @@ class PeerRecord(msgspec.Struct, frozen=True, kw_only=True):
     direct: tuple[Contact, ...] = ()
     """Its own DHT node, when that can be reached from outside."""
     homes: tuple[Contact, ...] = ()
-    """The nodes that forward signals to it."""
+    """The nodes that forward signals to it, then those of them that have an address of the other family at that one."""
     capabilities: Capability = Capability(0)
     status: str = ""
     """One line for people; never a control character."""
@@ -104,9 +107,9 @@ class PeerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_bytes(self) -> bytes:
         """Encode. Raises `LocalError` naming the field that does not fit."""
-        if len(self.direct) > MAX_DIRECT or len(self.homes) > MAX_HOMES:
+        if len(self.direct) > MAX_DIRECT or len(self.homes) > MAX_HOME_CONTACTS:
             raise LocalError(
-                f"a peer record has at most {MAX_DIRECT} direct contacts and {MAX_HOMES} home nodes, "
+                f"a peer record has at most {MAX_DIRECT} direct contacts and {MAX_HOME_CONTACTS} of home nodes, "
                 f"not {len(self.direct)} and {len(self.homes)}"
             )
         if problem := _status_problem(self.status):

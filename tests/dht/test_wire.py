@@ -70,7 +70,7 @@ LARGEST: list[Message] = [
     Signal(RID, TOKEN, True, PLACE, PLACE, bytes(MAX_SIGNAL)),
     Signaled(RID, TOKEN, 255),
     Register(RID, TOKEN, True, bytes(32), MAX_SEQ, bytes(64)),
-    Registered(RID, TOKEN, 255, MAX_SECONDS),
+    Registered(RID, TOKEN, 255, MAX_SECONDS, bytes(18)),
     Dialed(RID, TOKEN, 255),
     Probe(RID, TOKEN, bytes(8)),
     DownHint(RID, TOKEN, bytes(PACKED_V4 * 8), bytes(PACKED_V6 * 8)),

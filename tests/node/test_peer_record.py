@@ -77,7 +77,7 @@ def test_capabilities_of_a_later_release_are_kept():
         (1, [b"x" * 40], "40 bytes"),
         (1, [DIRECT.packed] * 3, "length"),
         (1, [DIRECT.packed[:-2] + b"\0\0"], "port 0"),
-        (2, [HOMES[0].packed] * 4, "length"),
+        (2, [HOMES[0].packed] * 7, "length"),
         (3, -1, "int"),
         (4, "red \x1b[31malert", "not printable"),
         (4, "turned \u202e round", "not printable"),
@@ -109,7 +109,7 @@ def test_what_is_too_long_or_too_short_is_refused():
     "wrong",
     [
         {"direct": (DIRECT,) * 3},
-        {"homes": HOMES + HOMES},
+        {"homes": HOMES * 3},
         {"status": "two\nlines"},
         {"status": "x" * 201},
         {"fingerprint": b"x"},

@@ -116,7 +116,7 @@ def contact(number: int, ip: str) -> Contact:
 
 LARGEST_RECORD = peer_record.PeerRecord(
     direct=tuple(contact(number, "2001:db8::7") for number in (1, 2)),
-    homes=tuple(contact(number, "2001:db8::8") for number in (3, 4, 5)),
+    homes=tuple(contact(number, "2001:db8::8") for number in range(3, 9)),
     capabilities=peer_record.Capability(2**32 - 1),
     status="x" * peer_record.MAX_STATUS_BYTES,
     online_since=2**53,
@@ -175,7 +175,7 @@ FACTS: list[tuple[str, str, list[float]]] = [
         [peer_record.MAX_PAYLOAD, len(peer_record.PeerRecord().to_bytes()), len(LARGEST_RECORD.to_bytes())],
     ),
     ("Peer record", "at most {} packed contacts", [peer_record.MAX_DIRECT]),
-    ("Peer record", "at most {} packed contacts", [peer_record.MAX_HOMES]),
+    ("Peer record", "at most {} packed contacts", [peer_record.MAX_HOME_CONTACTS]),
     ("Peer record", "at most {} bytes of UTF-8", [peer_record.MAX_STATUS_BYTES]),
     ("Sealed signals", "{} bytes around inner", [SEALING._OUTER]),
     ("Sealed signals", "{} before the payload, {} after it", [SEALING._INNER.size, SIGNATURE_BYTES]),

@@ -148,7 +148,7 @@ def messages() -> dict[str, wire.Message]:
         "SIGNAL": wire.Signal(rid, token, False, place, place[::-1], b"sealed"),
         "SIGNALED": wire.Signaled(rid, token, Refusal.UNREACHED),
         "REGISTER": wire.Register(rid, token, False, OWNER.public.raw, NOW, OWNER.sign(b"register")),
-        "REGISTERED": wire.Registered(rid, token, Refusal.NONE, 90),
+        "REGISTERED": wire.Registered(rid, token, Refusal.NONE, 90, near6[32:]),
         "DIAL_BACK": wire.DialBack(rid, token, True, b"nonce123"),
         "DIALED": wire.Dialed(rid, token, Refusal.RATE_LIMITED),
         "PROBE": wire.Probe(rid, b"", b"nonce123"),
