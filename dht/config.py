@@ -75,6 +75,10 @@ class DhtConfig:
     topic_quota: int = 128
     """Announcements under one topic place held here."""
 
+    topic_prefix_quota: int = 16
+    """Of them, those stored from one /24 or /48: who would fill a topic with made-up members needs eight networks.
+    UNSOURCED: members behind one carrier's NAT beyond that are found through those they connect to."""
+
     token_rotation: float = 300.0
     """Seconds a token secret is fresh; the one before is still taken, so tokens live 5-10 minutes (BEP 5)."""
 

@@ -5,6 +5,7 @@ Decides what to answer; sends nothing. Signals are forwarded by `dht.meeting`, w
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 from dht.config import DhtConfig
@@ -85,6 +86,10 @@ class Responder:
     def on_get(self, request: Get, asking: Asking, table: Table, now: float) -> Message:
         """GET → VALUE: as many records as fit, then contacts as far as there is room."""
         records = self._store.get(request.place, now)
+        if len(records) > 1:
+            # A topic's announcements do not all fit: each asker has an order of its own, the same for all its pages, so
+            # that together they learn of everybody, and of those who came last as of those who came first.
+            records.sort(key=lambda record: hashlib.blake2b(record.owner, key=asking.key, digest_size=8).digest())
         room = asking.room - _VALUE_HEAD
         chosen: list[bytes] = []
         for record in records[request.skip :]:

@@ -149,8 +149,13 @@ class Store:
             return Refusal.OWNER_QUOTA
         if prefix and self._prefixes.get(prefix, 0) >= config.prefix_quota:
             return Refusal.PREFIX_QUOTA
-        if record.kind is Kind.TOPIC and len(self._places.get(record.place, ())) >= config.topic_quota:
-            return Refusal.FULL
+        if record.kind is Kind.TOPIC:
+            announced = self._places.get(record.place, {})
+            if len(announced) >= config.topic_quota:
+                return Refusal.FULL
+            near = sum(entry.prefix == prefix for entry in announced.values()) if prefix else 0
+            if near >= config.topic_prefix_quota:
+                return Refusal.PREFIX_QUOTA
         return Refusal.NONE
 
     def _add(self, entry: Held) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from node.cli import app
-from tests.node.node_network import found, network
+from node.node import Node, NodeParts
+from tests.node.node_network import network
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,7 +25,7 @@ COMMANDS = sorted({line.split("#")[0].strip() for line in re.findall(r"^rookery 
 def test_command_exists_with_these_options(command: str) -> None:
     words = shlex.split(command)[1:]
     name = [word for word in words if word.islower() and not word.startswith("-") and "." not in word]
-    depth = 2 if name[0] in ("bootstrap", "simulate") else 1
+    depth = 2 if name[0] in ("bootstrap", "simulate", "book", "topic") else 1
     shown = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(app, [*words[:depth], "--help"])
     assert shown.exit_code == 0, shown.output
     for option in (word for word in words if word.startswith("--")):
@@ -34,34 +37,28 @@ def test_link_leads_somewhere(target: str) -> None:
     assert (ROOT / target).exists()
 
 
-async def test_python_example_greets_a_peer(tmp_path: Path) -> None:
+async def test_python_example_meets_and_exchanges_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    source = code.replace('asyncio.run(main("…"))', "")
+    source = code.replace('asyncio.run(main("me"))', "")
     assert source != code
+    body = [line for line in source[source.index("async def") :].splitlines() if line.strip()]
+    assert len(body) <= 10
     async with network(tmp_path) as net:
-        one, two, _ = await net.servers(3)
-        await found(one, two)
-        greeted: list[bytes] = []
-
-        async def greet(peer: object, stream: object) -> None:
-            greeted.append(await stream.read(100))  # type: ignore[attr-defined]
-
-        two.serve("greeting", greet)
-
-        class Started:
-            """Stands in for `Node(NodeConfig())`, which would use this machine's own folders and port."""
-
-            def __init__(self, config: object) -> None: ...
-
-            async def __aenter__(self) -> object:
-                return one
-
-            async def __aexit__(self, *_: object) -> None: ...
-
-        scope: dict[str, object] = {}
+        # The example's nodes use a first contact and folders of the test's in place of this machine's own.
+        await net.servers(2)
+        numbers = itertools.count()
+        scope: dict[str, Any] = {}
         exec(compile(source, "README.md", "exec"), scope)
-        scope["Node"] = Started
-        await scope["main"](two.identity.text)  # type: ignore[operator]
-        while not greeted:
-            await asyncio.sleep(0.01)
-        assert greeted == [b"hello"]
+        scope["NodeConfig"] = lambda: net.config(f"example{next(numbers)}", mode="client")
+        scope["Node"] = lambda config: Node(config, NodeParts(**net.parts))
+        running = [asyncio.ensure_future(scope["main"](name)) for name in ("one", "two")]
+        said = ""
+        async with asyncio.timeout(60):
+            while not ("hello from one" in said and "hello from two" in said):
+                await asyncio.sleep(0.05)
+                said += capsys.readouterr().out
+                assert not any(task.done() for task in running), running
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    assert "PeerJoined" in said and "Message" in said

@@ -30,20 +30,17 @@ DIALS_AT_ONCE: Final = 3
 DIALS_A_MINUTE: Final = 20.0
 """Bounds the work that made-up announcements cause: a look-up each. UNSOURCED"""
 
-FIRST_PAUSE: Final = 2.0
-LONGEST_PAUSE: Final = 600.0
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 600.0
 """Seconds between look-ups while there are too few neighbours, doubling; the longest also while there are enough, for
 who looks never again stays in its corner when a topic splits. UNSOURCED"""
 
-FIRST_RETRY: Final = 30.0
-LONGEST_RETRY: Final = 3600.0
+FIRST_RETRY, LONGEST_RETRY = 30.0, 3600.0
 """Seconds until a member that was not reached is dialled again, doubling. UNSOURCED"""
 
 DEAD_AFTER: Final = 3
 """Dials in vain until an announcement counts as dead; a newer one of the same owner counts anew. UNSOURCED"""
 
-ANNOUNCE_RETRY: Final = 5.0
-LONGEST_ANNOUNCE_RETRY: Final = 300.0
+ANNOUNCE_RETRY, LONGEST_ANNOUNCE_RETRY = 5.0, 300.0
 """Seconds until an announcement that too few stored is made again, doubling. As for records of an app's own."""
 
 JITTER: Final = 0.2
@@ -240,13 +237,14 @@ class TopicMembers:
 
     def announced(self, stored: int, needed: int, full: int, now: float) -> None:
         """An announcement was stored by `stored` of `needed` nodes; `full` had no room."""
-        self._spilt = self._spilt or full > stored
-        if stored >= max(1, needed) or (self._spilt and stored):
+        if full > stored and not self._spilt:
+            self._spilt = True
+            self._announce_at = now  # The further place has room, most likely.
+        elif stored >= max(1, needed) or (self._spilt and stored):
             self._announce_retry = ANNOUNCE_RETRY
             self._announce_at = now + self._jittered(self.config.announce_every)
         else:
-            # Spilt just now: the further place has room, and is tried at once.
-            self._announce_at = now + (1.0 if full > stored else self._jittered(self._announce_retry))
+            self._announce_at = now + self._jittered(self._announce_retry)
             self._announce_retry = min(2 * self._announce_retry, LONGEST_ANNOUNCE_RETRY)
 
     def found(self, announcements: Iterable[Announcement], now: float) -> None:

@@ -12,7 +12,7 @@ from dht.constants import MAX_MESSAGE, OVERHEAD_BYTES
 from dht.contact import Address, Contact, unpack_contacts
 from dht.engine import DhtEngine
 from dht.events import GetDone, Mode, PutDone, RecordStored
-from dht.records import Refusal, SignedRecord, immutable_record
+from dht.records import Kind, Refusal, SignedRecord, immutable_record, sign_record, topic_salt
 from dht.wire import (
     DialBack,
     Dialed,
@@ -326,3 +326,24 @@ def test_a_flood_of_random_requests_leaves_the_engine_answering() -> None:
         stranger.say(engine, rng.choice(requests(number, True, b"", rng.randrange(200))))
     (pong,) = Stranger(wire, 1200).say(engine, Ping(1, b"", False, bytes(48)))
     assert isinstance(pong, Pong)
+
+
+def test_each_asker_of_a_crowded_topic_has_an_order_of_its_own_and_all_pages_of_it() -> None:
+    announced = tuple(
+        sign_record(identity(number), Kind.TOPIC, b"", seq=1, expires=NOW + 3600, salt=topic_salt("rooks"))
+        for number in range(1, 41)
+    )
+    wire, engine = holder(records=announced)
+    firsts = set()
+    for number in range(901, 906):
+        stranger = Stranger(wire, number)
+        had: list[bytes] = []
+        stranger.say(engine, Ping(1, b"", False, bytes(100)))
+        while len(had) < len(announced):
+            asked = Get(2, stranger.token, False, announced[0].place, False, len(had), b"")
+            answer = next(one for one in stranger.say(engine, asked) if isinstance(one, Value))
+            assert answer.records and answer.total == len(announced)
+            had += answer.records
+        assert sorted(had) == sorted(one.raw for one in announced)
+        firsts.add(had[0])
+    assert len(firsts) > 1

@@ -229,6 +229,17 @@ class TestQuotas:
         ]
         assert [box.put(record, 10.0)[0] for record in records] == [Refusal.NONE, Refusal.FULL]
 
+    def test_one_network_cannot_fill_a_topic(self) -> None:
+        box = store(topic_prefix_quota=1)
+        records = [
+            sign_record(owner, Kind.TOPIC, b"", seq=1, expires=500.0, salt=topic_salt("birds"))
+            for owner in (ALICE, BOB)
+        ]
+        assert box.put(records[0], 10.0, prefix=b"one") == NONE
+        assert box.put(records[1], 10.0, prefix=b"one")[0] is Refusal.PREFIX_QUOTA
+        assert box.put(records[0], 11.0, prefix=b"one") == NONE  # A refresh is no further one.
+        assert box.put(records[1], 10.0, prefix=b"two") == NONE
+
     def test_values_without_owner_count_for_no_owner(self) -> None:
         box = store(owner_quota=1)
         for record in at_distance(1, 2, 3):
