@@ -73,6 +73,7 @@ class TopicWire:
         self.used = now()
         """When it last had something for us or we for it."""
         self.ending: TopicRefusal | None = None
+        self.said_farewell = False
         self._stream = stream
         self._mesh = mesh
         self._now = now
@@ -135,6 +136,7 @@ class TopicWire:
                         await self._stream.write(message)
                     await self._stream.write(framed(Leave(self.ending)))
                     await self._stream.close()
+                    self.said_farewell = True
             return self.ending, ""
         except CUT as error:
             return TopicRefusal.UNSPECIFIED, str(error)

@@ -31,7 +31,7 @@ from node.node_member_events import (
     TopicPeerChanged,
 )
 from node.node_member_places import TopicPlaces
-from node.node_member_wire import CUT, TopicWire, read_greeting
+from node.node_member_wire import CUT, FAREWELL_TIMEOUT, TopicWire, read_greeting
 from node.node_results import ConnectOutcome
 from node.ports import Stream
 from node.protocols.topic_members import (
@@ -329,7 +329,11 @@ class TopicSession:
         try:
             reason, detail = await wire.run()
         finally:
-            stream.reset()
+            if wire.said_farewell:
+                # A reset now would overtake it: the other end drops what it has not read.
+                asyncio.get_running_loop().call_later(FAREWELL_TIMEOUT, stream.reset)
+            else:
+                stream.reset()
             self._gone(wire, wire.ending or reason, detail)
 
     def _gone(self, wire: TopicWire, reason: TopicRefusal, detail: str) -> None:
