@@ -82,7 +82,8 @@ class Outlook:
         self.due = timer if timer is not None else inf
 
     def _start_round(self, now: float) -> None:
-        contacts = list(self._context.table)
+        # Who is on our own network sees neither the router before us nor whether it lets others in.
+        contacts = [contact for contact in self._context.table if not contact.exempt] or list(self._context.table)
         if self._round is not None or not contacts:
             self._next_round = now + _FIRST_ROUNDS
             return

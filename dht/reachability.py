@@ -52,8 +52,10 @@ class Reachability:
         self._votes.move_to_end(source)
         self._voters[source] = voter
         if len(self._votes) > VOTES_KEPT:
-            forgotten, _ = self._votes.popitem(last=False)
-            del self._voters[forgotten]
+            # Neighbours first: there may be many, and those outside know what they do not.
+            near = (source for source, one in self._voters.items() if is_exempt(one[0]))
+            forgotten = next(near, next(iter(self._votes)))
+            del self._votes[forgotten], self._voters[forgotten]
 
     def public_addresses(self, now: float) -> tuple[Address, ...]:
         """The endpoints that enough voters agree on, or our own where nobody has voted; one a family, IPv4 first."""
@@ -134,7 +136,10 @@ class Reachability:
         return changed
 
     def _fresh(self, now: float) -> list[tuple[Address, float]]:
-        return [vote for vote in self._votes.values() if self._young(vote, now)]
+        """The votes that count: those of neighbours, who see our private address, only where nobody else has voted."""
+        fresh = [(source, vote) for source, vote in self._votes.items() if self._young(vote, now)]
+        outside = [vote for source, vote in fresh if not is_exempt(self._voters[source][0])]
+        return outside or [vote for _, vote in fresh]
 
     @staticmethod
     def _young(vote: tuple[Address, float], now: float) -> bool:

@@ -23,6 +23,7 @@ from node.config_files import FileSettings
 from node.config_finding import FindingSettings
 from node.config_host import DEFAULT_PORT, HostSettings
 from node.config_invites import InviteSettings
+from node.config_lan import LanSettings
 from node.config_links import LinkSettings
 from node.config_network import NetworkSettings
 from node.config_profiles import ProfileSettings, settings_of
@@ -74,6 +75,7 @@ class NodeConfig(
     FindingSettings,
     FileSettings,
     InviteSettings,
+    LanSettings,
     LinkSettings,
     NetworkSettings,
     HostSettings,

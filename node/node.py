@@ -32,6 +32,7 @@ from node.node_events import (
 from node.node_files import Decide, FileEvent
 from node.node_inside import Inside
 from node.node_inviting import Inviting
+from node.node_lan import Lan
 from node.node_parts import NodeParts
 from node.node_redeeming import Redeeming
 from node.node_results import (
@@ -145,7 +146,13 @@ class Node:
             signaling=self.inside.outside.meeting.calls.counters,
             ladder=self.inside.outside.ladder.status(),
             journal_problem=self.inside.journal.problem,
+            lan=self.inside.lan.status(),
         )
+
+    @property
+    def lan(self) -> Lan:
+        """The local network: who is there, and its state."""
+        return self.inside.lan
 
     def contacts(self) -> list[ContactInfo]:
         """The routing table, nearest first."""

@@ -20,11 +20,12 @@ from node.node_files import Files
 from node.node_inviting import Inviting
 from node.node_joining import Joining
 from node.node_journal import Journal, open_journal, restore, restored_contacts
+from node.node_lan import Lan
 from node.node_links import Links
 from node.node_lookups import Lookups
 from node.node_membership import TopicParts
 from node.node_outside import Outside
-from node.node_parts import NodeParts, datagrams_for, engine_for, save_within
+from node.node_parts import NodeParts, datagrams_for, engine_for, network_secret, save_within
 from node.node_publishing import Publishing
 from node.node_redeeming import Redeeming
 from node.node_rhythm import Rhythm
@@ -68,6 +69,7 @@ class Inside:
     topics: Topics
     inviting: Inviting
     redeeming: Redeeming
+    lan: Lan
 
     def __init__(self, config: NodeConfig, parts: NodeParts, events: EventLog) -> None:
         self._config = config
@@ -173,6 +175,20 @@ class Inside:
         served = _SERVED in snapshot.meta
         self.joining = Joining(driver, self._events, known, fetch, parts.rng, served=served)
         self.outside.ladder.rejoin = self.joining.anew
+        self.lan = Lan(
+            self._secret,
+            config,
+            driver,
+            self._events,
+            parts.rng,
+            means=parts.lan if parts.watch_interfaces else None,
+            port=self.datagrams.port,
+            fingerprint=b"" if self._answerless is None else self._answerless.fingerprint,
+            network_secret=network_secret(config.network, config.network_key),
+            wall=parts.wall,
+            near=self.joining.near,
+        )
+        self.outside.sources.append(self.lan)
         driver.subscribe(ProbeRequested, lambda probe: self.datagrams.send_from_elsewhere(probe.data, probe.address))
         driver.subscribe(HomesChanged, lambda event: self._events.add(HomesFound(driver.now(), event.homes)))
         driver.subscribe(AddressChanged, lambda event: self._events.add(AddressSeen(driver.now(), event.address)))
@@ -215,6 +231,8 @@ class Inside:
             **self.outside.work(self.joining),
             "the topics of the configuration": lambda: self.topics.keep_all(self._config.topics),
         }
+        if self.lan.wanted:
+            parts["the local network"] = self.lan.run
         for name, work in parts.items():
             self._tasks.start(name, work)
 

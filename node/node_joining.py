@@ -52,6 +52,9 @@ JOIN_TIMEOUT: Final = 5.0
 """Seconds that who looks for a peer waits for the network itself to be found. UNSOURCED: a cold join takes 3 s at the
 95th percentile."""
 
+NEAR_KEPT: Final = 16
+"""Nodes of the local network by which it is joined, the latest. UNSOURCED: one of them is enough"""
+
 NAMES_TIMEOUT: Final = 3.0
 """Seconds for resolving the host names of a list. UNSOURCED"""
 
@@ -81,6 +84,8 @@ class Joining:
         self._listed: list[Contact] = []
         self._named: list[tuple[bytes, tuple[str, int]]] = []
         self._next_list = self._next_anew = 0.0
+        self._near: dict[bytes, Contact] = {}
+        self._near_found = asyncio.Event()
         self._found = asyncio.Event()
         self.joined = asyncio.Event()
         """Set while other nodes are known and the walk to our neighbourhood has been done."""
@@ -124,6 +129,16 @@ class Joining:
             await self._walk(contacts)
         return "" if frozenset(self._driver.engine.contacts()) - before else "the lists led to nobody new"
 
+    def near(self, contact: Contact) -> None:
+        """A node on our own network has answered: join by it, and wait for no list. Where it serves as little as we do
+        and nobody else is found, both serve: two machines on one switch are a network."""
+        self._near.pop(contact.key, None)
+        self._near[contact.key] = contact
+        if len(self._near) > NEAR_KEPT:
+            del self._near[next(iter(self._near))]
+        self._near_found.set()
+        self._found.set()
+
     async def run(self) -> None:
         """Join, and join again whenever we find ourselves alone. Ends only by being cancelled."""
         while True:
@@ -141,13 +156,14 @@ class Joining:
         pause = FIRST_PAUSE
         while True:
             self._found.clear()
+            self._near_found.clear()
             contacts = await self._attempt()
             if contacts:
                 break
-            if self._served or self._first_of_all:
+            if self._served or self._first_of_all or self._near:
                 self._driver.command(lambda engine, now: engine.presume_server(now))
             wait = pause * self._rng.uniform(0.8, 1.2)
-            tried = len(dict.fromkeys((*self._known, *self._listed)))
+            tried = len(dict.fromkeys((*self._near.values(), *self._known, *self._listed)))
             self._events.add(Alone(self._driver.now(), tried, wait))
             # Somebody may find us first: then there is no need to wait.
             with contextlib.suppress(TimeoutError):
@@ -177,11 +193,14 @@ class Joining:
     async def _attempt(self) -> int:
         """One try: what we know first, then the lists. Returns how many contacts we have."""
         async with AsyncExitStack() as stack:
-            walk = _spawn(stack, self._walk([*self._known, *self._listed]))
+            walk = _spawn(stack, self._walk([*self._near.values(), *self._known, *self._listed]))
             await asyncio.wait([walk], timeout=HEAD_START)
             listing = _spawn(stack, self._load_list())
+            near = _spawn(stack, self._near_found.wait())
             while not (walk.done() and walk.result()) and not listing.done():
-                running = [task for task in (walk, listing) if not task.done()]
+                if near.done():
+                    return await self._walk([*self._near.values()])
+                running = [task for task in (walk, listing, near) if not task.done()]
                 await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             if walk.done() and walk.result():
                 return walk.result()

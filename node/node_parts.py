@@ -26,6 +26,7 @@ from node.config import NodeConfig
 from node.config_upkeep import dht_tunables
 from node.driver import Datagrams
 from node.node_keys import FileKeys, Keys
+from node.node_lan_means import LanMeans
 from node.ports import Answerless, Session
 from node.protocols.punching import Budget
 from node.storage import Storage
@@ -44,10 +45,10 @@ async def open_udp(hosts: list[str], port: int) -> Datagrams:
 
 
 def real_ways_out() -> frozenset[str]:
-    """Our addresses on the way to far places, as the system says."""
-    from node.adapters.interfaces import ways_out
+    """Our addresses on the way to far places, as the system says; all we have where there is no way to far places."""
+    from node.adapters.interfaces import own_addresses, ways_out
 
-    return ways_out()
+    return ways_out() or own_addresses()
 
 
 async def open_webrtc_answerless(
@@ -77,6 +78,8 @@ class NodeParts:
     """Listens for those who dial with no answer, on the node's own port; gives None where nobody can."""
     watch_interfaces: bool = True
     """Whether this machine's addresses are looked at; a simulated one has no list of them."""
+    lan: LanMeans | None = field(default_factory=LanMeans)
+    """How the local network is reached; None where there is none. Without `watch_interfaces` there is none either."""
     map_ports: bool = True
     """Whether the router of this machine's network may be asked."""
     ways_out: Callable[[], frozenset[str]] = real_ways_out

@@ -15,6 +15,7 @@ from dht.engine import DhtEngine
 from dht.identity import PublicKey
 from node.config import NodeConfig
 from node.driver import Datagrams, Driver
+from node.node_lan_events import LanStatus
 from node.node_publishing import PublishedRecord
 from node.node_results import ContactInfo, LinkInfo, RungStatus
 
@@ -75,6 +76,8 @@ class NodeStatus:
     """The places where peers are looked for, and what became of each."""
     clock_offset: float | None
     """Median of others' clocks less ours, seconds."""
+    lan: LanStatus
+    """The local network."""
     journal_problem: str | None
     """Why the journal cannot be written just now."""
     counters: dict[str, dict[str, int]]
@@ -112,6 +115,7 @@ def node_status(
     signaling: dict[str, int],
     ladder: tuple[RungStatus, ...],
     journal_problem: str | None,
+    lan: LanStatus,
 ) -> NodeStatus:
     """Put the state of all parts together."""
     engine, now = driver.engine, driver.now()
@@ -141,6 +145,7 @@ def node_status(
         ),
         ladder=ladder,
         clock_offset=engine.clock_offset,
+        lan=lan,
         journal_problem=journal_problem,
         counters={
             "dht": dict(engine.counters),

@@ -59,6 +59,7 @@ LAYERS: dict[str, float] = {
     "node/driver.py": 8,
     "node/config.py": 8,
     "node/node.py": 10,
+    "node/node_lan.py": 10,
     "node/api.py": 11,
     "node/cli.py": 12,
     "node/demo.py": 13,

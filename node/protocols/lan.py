@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from dht.contact import Contact
+from dht.contact import Address, Contact
 from dht.errors import BoxError, DecodeError
 from dht.identity import IdentityKey, PublicKey
 from dht.limits import RateLimiter
@@ -35,7 +35,7 @@ from node.protocols.lan_beacon import (
     to_txt,
     unseal,
 )
-from node.protocols.lan_events import Foreign, LanEvent, LanPeer, Silenced, TxtDue
+from node.protocols.lan_events import Echoed, Foreign, LanEvent, LanPeer, Silenced, TxtDue
 from node.protocols.lan_judging import Judging
 from node.protocols.lan_peers import Sighting
 from node.protocols.lan_segment import Segment, segment_of
@@ -119,7 +119,7 @@ class LanProtocol:
         self._segments: tuple[Segment, ...] = ()
         self.counters: Counter[str] = Counter()
         """Datagrams and TXT records by what became of them."""
-        self._out: list[tuple[bytes, int]] = []
+        self._out: list[tuple[bytes, Address]] = []
         self._events: deque[LanEvent] = deque()
         self._judging = Judging(own.identity.public, own.node_key, rng, self._events.append, self.counters)
         self._limit = RateLimiter(HEARD_RATE, 2 * HEARD_RATE)
@@ -139,11 +139,12 @@ class LanProtocol:
         self._foreign_at = 0.0
         self._echo_due: dict[str, float] = {}
         self._echoed: set[str] = set()
+        self._silenced: set[str] = set()
         self._closed = False
 
     # The five verbs
 
-    def receive_datagram(self, data: bytes, addr: tuple[str, int], now: float) -> None:
+    def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
         """Take in what came from an IP text over an interface (0: whichever has the IP on its network)."""
         ip, index = addr
         segment = segment_of(ip, tuple(one for one in self._segments if index in (0, one.index)))
@@ -173,8 +174,8 @@ class LanProtocol:
         if (sighting := self._take(sealed, MDNS, "", 0, now)) is not None:
             self._judging.remember_instance(instance, sighting)
 
-    def datagrams_to_send(self, now: float) -> list[tuple[bytes, int]]:
-        """What is to go out, each with the number of the interface."""
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
+        """What is to go out, each to everybody on the network of an interface: ("", its number)."""
         out, self._out = self._out, []
         return out
 
@@ -200,6 +201,7 @@ class LanProtocol:
         for way in [way for way, due in self._echo_due.items() if due <= now]:
             del self._echo_due[way]
             if way not in self._echoed:
+                self._silenced.add(way)
                 self._events.append(Silenced(way))
         self._judging.handle_timer(now)
 
@@ -284,7 +286,7 @@ class LanProtocol:
     def _announce(self, now: float) -> None:
         for segment in self._segments:
             if self._step < QUERIES:
-                self._out.append((to_datagram(seal_query(None, self._keys, self._rng)), segment.index))
+                self._out.append((to_datagram(seal_query(None, self._keys, self._rng)), ("", segment.index)))
             self._send_announcement(segment.index, now)
         self._step += 1
         if self._step < len(OPENING):
@@ -297,11 +299,11 @@ class LanProtocol:
         segment = next((one for one in self._segments if one.index == index), None)
         ips = () if segment is None else announced_ips(segment.ips)
         if ips:
-            self._out.append((to_datagram(self._sealed(ips, now, leaving=leaving)), index))
+            self._out.append((to_datagram(self._sealed(ips, now, leaving=leaving)), ("", index)))
 
     def _send_query(self, peer: PublicKey | None) -> None:
         for segment in self._segments:
-            self._out.append((to_datagram(seal_query(peer, self._keys, self._rng)), segment.index))
+            self._out.append((to_datagram(seal_query(peer, self._keys, self._rng)), ("", segment.index)))
 
     def _sealed(self, ips: tuple[str, ...], now: float, *, leaving: bool = False) -> bytes:
         own = self._own
@@ -347,6 +349,9 @@ class LanProtocol:
             return None
         if said.identity == self._own.identity.public and said.node_key == self._own.node_key:
             self._echoed.add(way)
+            if way in self._silenced:
+                self._silenced.discard(way)
+                self._events.append(Echoed(way))
             return None
         self.counters[way] += 1
         return self._judging.heard(said, way, ip, now)

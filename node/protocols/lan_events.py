@@ -93,8 +93,15 @@ class Silenced:
 
 
 @dataclass(frozen=True, slots=True)
+class Echoed:
+    """What was `Silenced` comes back again."""
+
+    way: str
+
+
+@dataclass(frozen=True, slots=True)
 class TxtDue:
     """The TXT record is to be published anew: `LanProtocol.txt` gives it."""
 
 
-LanEvent = Ask | Heard | Found | Lost | ClockApart | Foreign | OutOfReach | Silenced | TxtDue
+LanEvent = Ask | Heard | Found | Lost | ClockApart | Foreign | OutOfReach | Silenced | Echoed | TxtDue

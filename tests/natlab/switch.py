@@ -1,0 +1,95 @@
+"""One switch with machines on it, and nothing else: no router, no internet, no first contact.
+
+Decides addresses and cables, and how nodes on such machines are started. Refuses to know what is tried there.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from tests.natlab.namespaces import Namespaces
+from tests.natlab.nodes import Daemon
+from tests.natlab.topology import Host
+
+SWITCH: Final = "switch"
+V4, V6 = "192.168.77", "fd77::"
+"""Prefixes of 24 and 64 bits on it."""
+
+
+class Switch:
+    """A bridge that floods everything, and the machines plugged into it. A context manager: when left, all are gone."""
+
+    def __init__(self) -> None:
+        self.spaces = Namespaces()
+        self._temporary = tempfile.TemporaryDirectory(prefix="lan-")
+        self.folder = Path(self._temporary.name)
+        self.hosts: dict[str, Host] = {}
+        self._ports = 0
+        try:
+            self.spaces.add(SWITCH)
+            self.spaces.ip(SWITCH, "link add br0 type bridge mcast_snooping 0", "link set br0 up")
+            (self.folder / "config.toml").write_text("")
+            self.spaces.preload()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Switch:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything."""
+        self.spaces.close()
+        self._temporary.cleanup()
+
+    def host(self, name: str, *, v4: bool = True, v6: bool = False) -> Host:
+        """Plug in a machine."""
+        host = Host(name, f"host-{name}", None)
+        self.spaces.add(host.space)
+        self.spaces.set(host.space, {"ipv6/conf/all/accept_dad": "0", "ipv6/conf/default/accept_dad": "0"})
+        if not v6:
+            self.spaces.set(host.space, {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"})
+        self.plug(host, "eth0", v4=v4, v6=v6)
+        self.hosts[name] = host
+        return host
+
+    def plug(self, host: Host, interface: str, *, v4: bool = True, v6: bool = False) -> None:
+        """Lay a cable from a machine to the switch, and give it addresses."""
+        self._ports += 1
+        port = f"port{self._ports}"
+        self.spaces.connect(SWITCH, port, host.space, interface)
+        self.spaces.ip(SWITCH, f"link set {port} master br0")
+        if v4:
+            host.v4 = f"{V4}.{self._ports + 1}"
+            self.spaces.ip(host.space, f"addr add {host.v4}/24 brd + dev {interface}")
+        if v6:
+            host.v6 = f"{V6}{self._ports + 1:x}"
+            self.spaces.ip(host.space, f"addr add {host.v6}/64 dev {interface} nodad")
+
+    def drop(self, host: Host, *ports: int) -> None:
+        """Have a machine's firewall drop what comes in for these UDP ports, its own packets among it."""
+        rules = "".join(f" udp dport {port} drop;" for port in ports)
+        self.spaces.run(
+            host.space, ["nft", f"add table inet lan; add chain inet lan in {{ type filter hook input priority 0; }}"]
+        )
+        for port in ports:
+            self.spaces.run(host.space, ["nft", f"add rule inet lan in udp dport {port} drop"])
+        assert rules
+
+    def node(self, host: Host, name: str = "", **settings: str) -> Daemon:
+        """Start a node on a machine: with its defaults but for files it takes from everybody."""
+        folder = self.folder / (name or host.name)
+        own = {
+            "ROOKERY_CONFIG": str(self.folder / "config.toml"),
+            "ROOKERY_DATA_DIR": str(folder),
+            "ROOKERY_LISTEN": "::" if host.v6 else "0.0.0.0",
+            "ROOKERY_RECEIVE": "accept",
+            "ROOKERY_ACCEPT_FROM": "all",
+            "ROOKERY_PORT_MAPPING": "false",
+        }
+        return Daemon(self, host, folder, {**own, **settings})
