@@ -18,6 +18,7 @@ from node.api_errors import failure_of, kebab
 from node.api_files import FileCommands
 from node.api_invites import InviteCommands
 from node.api_json import record_to_json, to_json
+from node.api_lan import LanCommands
 from node.api_params import Params
 from node.api_topics import TopicCommands
 from node.node_results import capability_names
@@ -53,6 +54,7 @@ class Api:
             "invite": invites.invite,
             "invites": invites.invites,
             "revoke-invite": invites.revoke,
+            "lan": LanCommands(node).lan,
             **BookCommands(node.book).calls,
             **topics.calls,
         }

@@ -19,6 +19,7 @@ from node import (
     cli_files,
     cli_invite,
     cli_join,
+    cli_lan,
     cli_log,
     cli_peers,
     cli_records,
@@ -59,6 +60,7 @@ def root(
 cli_run.add_to(app)
 cli_config.add_to(app)
 cli_peers.add_to(app)
+cli_lan.add_to(app)
 cli_files.add_to(app)
 cli_records.add_to(app)
 cli_invite.add_to(app)

@@ -120,6 +120,15 @@ class Lan:
         """Whether it looks for peers just now."""
         return self._lan is not None
 
+    @property
+    def age(self) -> float:
+        """Seconds for which it has looked; 0 before."""
+        return self._dht.now() - self._since if self._since else 0.0
+
+    def now(self) -> float:
+        """The node's time, Unix seconds."""
+        return self._dht.now()
+
     def peers(self) -> tuple[LanPeer, ...]:
         """Who is there, first found first."""
         return () if self._lan is None else self._lan.engine.peers()

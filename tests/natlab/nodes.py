@@ -13,13 +13,13 @@ import signal
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from dht.identity import to_zbase32
 from node.adapters.http_client import ApiClient
 from node.adapters.keyfile import load_or_create_identity, load_or_create_node_key
 from node.cli_session import release
-from tests.natlab.namespaces import LabError
+from tests.natlab.namespaces import LabError, Namespaces
 from tests.natlab.topology import Host, Lab, Place
 
 Document = dict[str, Any]
@@ -46,10 +46,16 @@ TAKES_FILES: Final = {"ROOKERY_RECEIVE": "accept", "ROOKERY_ACCEPT_FROM": "all"}
 MAIN: Final = "tests.natlab.host:main"
 
 
+class Machines(Protocol):
+    """Where machines stand: a laboratory, or a switch."""
+
+    spaces: Namespaces
+
+
 class Daemon:
     """A node on a machine."""
 
-    def __init__(self, lab: Lab, host: Host, folder: Path, settings: dict[str, str]) -> None:
+    def __init__(self, lab: Machines, host: Host, folder: Path, settings: dict[str, str]) -> None:
         self.host = host
         self.folder = folder
         self.settings = settings
@@ -194,7 +200,8 @@ class Nodes:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.daemons: dict[str, Daemon] = {}
         self.lab = Lab()
-        self._settings = {"ROOKERY_CONFIG": str(self.folder / "config.toml"), **settings}
+        # Nobody behind a router here hears another by multicast: each has a cable of its own.
+        self._settings = {"ROOKERY_CONFIG": str(self.folder / "config.toml"), "ROOKERY_LAN": "off", **settings}
         (self.folder / "config.toml").write_text("")
         self._contacts: dict[int, list[str]] = {4: [], 6: []}
         self._gateways: dict[int, list[str]] = {4: [], 6: []}

@@ -73,13 +73,9 @@ class Switch:
 
     def drop(self, host: Host, *ports: int) -> None:
         """Have a machine's firewall drop what comes in for these UDP ports, its own packets among it."""
-        rules = "".join(f" udp dport {port} drop;" for port in ports)
-        self.spaces.run(
-            host.space, ["nft", f"add table inet lan; add chain inet lan in {{ type filter hook input priority 0; }}"]
-        )
-        for port in ports:
-            self.spaces.run(host.space, ["nft", f"add rule inet lan in udp dport {port} drop"])
-        assert rules
+        chain = "add table inet lan; add chain inet lan in { type filter hook input priority 0; }"
+        rules = "".join(f"; add rule inet lan in udp dport {port} drop" for port in ports)
+        self.spaces.run(host.space, ["nft", chain + rules])
 
     def node(self, host: Host, name: str = "", **settings: str) -> Daemon:
         """Start a node on a machine: with its defaults but for files it takes from everybody."""
