@@ -239,8 +239,10 @@ def _spawn(stack: AsyncExitStack, work: Coroutine[Any, Any, T]) -> asyncio.Task[
 
     async def end() -> None:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        # Not awaited itself: its cancellation could not be told from ours, which must not get lost.
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
 
     stack.push_async_callback(end)
     return task
