@@ -68,10 +68,11 @@ apt_install() {
     fi
 }
 
-# Debian's packages with the tools of the NAT laboratory (tests/natlab) that this machine lacks; Linux only.
+# Debian's packages with the tools of the laboratory (tests/natlab: routers, and mDNS by Avahi) that this machine lacks; Linux only.
 missing_lab_tools() {
     [ -e /proc/self/ns/net ] || return 0
-    for pair in ip:iproute2 nft:nftables conntrack:conntrack; do
+    for pair in ip:iproute2 nft:nftables conntrack:conntrack avahi-daemon:avahi-daemon avahi-browse:avahi-utils \
+        dbus-daemon:dbus-daemon; do
         (PATH=$PATH:/usr/sbin:/sbin && command -v "${pair%%:*}" >/dev/null 2>&1) || printf '%s ' "${pair#*:}"
     done
 }

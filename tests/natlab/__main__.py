@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from dht.errors import RookeryError
-from tests.natlab import wire
+from tests.natlab import lan, wire
 from tests.natlab.kinds import KINDS
 from tests.natlab.matrix import CONNECT, Matrix, Pair, Result, pairs_of
 from tests.natlab.namespaces import search_path, why_not
@@ -34,6 +34,9 @@ DELAY = 25.0
 LABS = 3
 """Laboratories side by side: most of a pair's time is waiting. UNSOURCED"""
 
+LAN_ROUNDS = 10
+"""Times each case of the local network is played. UNSOURCED"""
+
 SETTLE = 6.0
 """Seconds for nodes to find relays before they are called: they look every 5 s whether they need any."""
 
@@ -49,6 +52,8 @@ def main() -> int:
     try:
         if options.what == "selftest":
             return _selftest(_kinds(options.kinds))
+        if options.what == "lan":
+            return asyncio.run(_lan(options))
         return asyncio.run(_matrix(options))
     except RookeryError as error:
         print(f"natlab: {error}", file=sys.stderr)
@@ -59,14 +64,14 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.natlab", description=main.__doc__)
-    parser.add_argument("what", nargs="?", choices=("matrix", "selftest"), default="matrix")
+    parser.add_argument("what", nargs="?", choices=("matrix", "selftest", "lan"), default="matrix")
     parser.add_argument("--kinds", default="", help=f"of {', '.join(KINDS)}; default all")
     parser.add_argument("--pairs", default="", help="A:B,... ; A:one-box and A:apart for two hosts behind one box")
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}, in places of their own")
     parser.add_argument("--timeout", type=float, default=CONNECT, help="seconds for a pair (%(default)s)")
     parser.add_argument("--labs", type=int, default=LABS, help="laboratories that share the work (%(default)s)")
     parser.add_argument("--delay", type=float, default=DELAY, help="milliseconds one way (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=1, help="times each pair is played (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=0, help="times each pair or case is played (1; lan: 10)")
     parser.add_argument("--out", type=Path, help="write the page there")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep files there, and the laboratory until Ctrl-C")
@@ -99,6 +104,15 @@ def _selftest(kinds: Sequence[str]) -> int:
     return bool(selftest(kinds, lambda kind, fault: print(f"{kind:22} {fault or 'as it claims'}")))
 
 
+async def _lan(options: argparse.Namespace) -> int:
+    results = await lan.measure(options.rounds or LAN_ROUNDS, lambda row: print(row, file=sys.stderr, flush=True))
+    if options.out is not None:
+        options.out.write_text(lan.page(results))
+    if options.json:
+        print(json.dumps({case.text: [one.both for one in times] for case, times in results.items()}, indent=1))
+    return 0 if all(one.both <= lan.BUDGET for times in results.values() for one in times) else 1
+
+
 async def _matrix(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -112,7 +126,7 @@ async def _matrix(options: argparse.Namespace) -> int:
         delay = 0.0
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar, ExitStack() as stack:
-        task = bar.add_task("", total=len(pairs) * options.rounds)
+        task = bar.add_task("", total=len(pairs) * (options.rounds or 1))
 
         def say(text: str) -> None:
             bar.update(task, description=text)
@@ -132,7 +146,7 @@ async def _matrix(options: argparse.Namespace) -> int:
             await lab.build()
             for name, why in sorted(lab.late.items()):
                 console.print(f"{name}: {why}", markup=False, highlight=False)
-            await lab.play(done, rounds=options.rounds)
+            await lab.play(done, rounds=options.rounds or 1)
 
         await asyncio.gather(*(play(lab) for lab in labs))
         took = time.monotonic() - began

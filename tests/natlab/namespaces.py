@@ -27,6 +27,9 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 TOOLS: Final = {"ip": "iproute2", "nft": "nftables", "conntrack": "conntrack"}
 """Programs that must be there, and Debian's packages that have them."""
 
+LAN_TOOLS: Final = {"avahi-daemon": "avahi-daemon", "avahi-browse": "avahi-utils", "dbus-daemon": "dbus-daemon"}
+"""What the tests of the local network need besides."""
+
 FORBIDDEN: Final = "not on this platform"
 """How a reason begins that nothing which could be installed would change."""
 
@@ -151,9 +154,9 @@ def search_path() -> str:
     return os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 
 
-def missing_tools() -> list[str]:
+def missing_tools(tools: Mapping[str, str] = TOOLS) -> list[str]:
     """Debian's packages that have to be installed before there can be a laboratory."""
-    return [package for tool, package in TOOLS.items() if shutil.which(tool, path=search_path()) is None]
+    return [package for tool, package in tools.items() if shutil.which(tool, path=search_path()) is None]
 
 
 def why_not() -> str | None:

@@ -73,6 +73,11 @@ class Daemon:
         return self.host.name
 
     @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._pid
+
+    @property
     def alive(self) -> bool:
         """Whether its process runs."""
         return self._lab.spaces.exit_code(self._pid) is None

@@ -12,6 +12,7 @@ from itertools import count
 from dht.contact import Contact
 from dht.identity import IdentityKey, NodeKey
 from node.protocols.lan import LanProtocol, LanSelf
+from node.protocols.lan_beacon import Announcement, LanKeys, seal_announcement, to_datagram
 from node.protocols.lan_events import Ask, LanEvent, TxtDue
 from node.protocols.lan_segment import Segment
 
@@ -145,3 +146,27 @@ class Ether:
     @staticmethod
     def _answer(station: Station, event: Ask, contact: Contact) -> None:
         station.call(lambda lan, now: lan.answered(event.place, contact, 2 * DELAY, now))
+
+
+KEYS = LanKeys(b"")
+
+
+def announcement(seed: int, now: float = START, **more: object) -> tuple[IdentityKey, Announcement]:
+    """What a made-up node says."""
+    identity = IdentityKey.from_seed(seed.to_bytes(32, "big"))
+    fields: dict[str, object] = {
+        "identity": identity.public,
+        "node_key": NodeKey.from_secret((seed + 1).to_bytes(32, "little")).public,
+        "port": 7716,
+        "ips": ("192.168.1.200",),
+        "fingerprint": b"",
+        "time": int(now * 1000),
+        "interval": 60,
+    }
+    return identity, Announcement(**{**fields, **more})  # type: ignore[arg-type]
+
+
+def datagram(seed: int, now: float = START, keys: LanKeys = KEYS, **more: object) -> bytes:
+    """The same, on its way."""
+    identity, said = announcement(seed, now, **more)
+    return to_datagram(seal_announcement(said, identity, keys, random.Random(str((seed, now, sorted(more))))))
