@@ -106,6 +106,7 @@ class Lan:
                 lambda old, new: self._look(),
                 clock=self._dht.clock,
                 now=self._dht.now,
+                interval=self._config.network_watch,
                 addresses=self._described,
                 routes=frozenset,
             )

@@ -240,7 +240,8 @@ class LanProtocol:
         if not self._query_each.allow(peer, now) or not self._query_limit.allow("all", now):
             self.counters["query_limited"] += 1
             return
-        self._send_query(peer)
+        for segment in self._segments:
+            self._send_query(peer, segment.index)
 
     def answered(self, place: tuple[bytes, bytes], contact: Contact, rtt: float, now: float) -> None:
         """A node that we were to `Ask` answered in its box."""
@@ -286,7 +287,7 @@ class LanProtocol:
     def _announce(self, now: float) -> None:
         for segment in self._segments:
             if self._step < QUERIES:
-                self._out.append((to_datagram(seal_query(None, self._keys, self._rng)), ("", segment.index)))
+                self._send_query(None, segment.index)
             self._send_announcement(segment.index, now)
         self._step += 1
         if self._step < len(OPENING):
@@ -301,9 +302,11 @@ class LanProtocol:
         if ips:
             self._out.append((to_datagram(self._sealed(ips, now, leaving=leaving)), ("", index)))
 
-    def _send_query(self, peer: PublicKey | None) -> None:
-        for segment in self._segments:
-            self._out.append((to_datagram(seal_query(peer, self._keys, self._rng)), ("", segment.index)))
+    def _send_query(self, peer: PublicKey | None, index: int) -> None:
+        sealed = seal_query(peer, self._keys, self._rng)
+        # It comes back to us, and is not to be answered: that would keep a newcomer's question waiting.
+        self._remember(sealed[:NONCE_BYTES])
+        self._out.append((to_datagram(sealed), ("", index)))
 
     def _sealed(self, ips: tuple[str, ...], now: float, *, leaving: bool = False) -> bytes:
         own = self._own
@@ -320,10 +323,13 @@ class LanProtocol:
         if nonce in self._seen:
             self.counters["repeated"] += 1
             return None
+        self._remember(nonce)
+        return self._open(sealed, way, ip, index, now)
+
+    def _remember(self, nonce: bytes) -> None:
         self._seen[nonce] = None
         if len(self._seen) > NONCES:
             self._seen.popitem(last=False)
-        return self._open(sealed, way, ip, index, now)
 
     def _open(self, sealed: bytes, way: str, ip: str, index: int, now: float) -> Sighting | None:
         for key in (*self._readable, *self._watched.values()):

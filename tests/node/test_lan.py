@@ -25,6 +25,15 @@ def test_a_newcomer_and_those_there_find_each_other_in_a_twentieth_of_a_second()
     assert found.peer.interface == "eth0"
 
 
+def test_a_newcomer_does_not_wait_for_who_has_just_started() -> None:
+    ether = Ether()
+    alice = Station(ether, 1)
+    ether.run(0.6)
+    bob = Station(ether, 2)
+    ether.run(0.05)
+    assert alice.peers and bob.peers
+
+
 def test_lost_multicasts_delay_it_by_a_second_and_a_half_at_most() -> None:
     ether = Ether()
     lost = 4
