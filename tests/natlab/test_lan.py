@@ -176,7 +176,9 @@ async def test_avahi_announces_a_node_to_us_and_lists_ours(switch: Switch) -> No
     ]
     async with asyncio.timeout(FOUND):
         while True:
-            lines = [line.split(";") for line in switch.spaces.run(host.space, browse).splitlines() if line[0] == "="]
+            lines = [
+                line.split(";", 9) for line in switch.spaces.run(host.space, browse).splitlines() if line[0] == "="
+            ]
             ours = [line for line in lines if line[7] == alice.host.v4]
             if ours:
                 break
