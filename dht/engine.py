@@ -216,10 +216,11 @@ class DhtEngine(Known):
         walk.start(now)
         return walk.op
 
-    def ping(self, contact: Contact, now: float) -> int:
-        """Ask one node for a sign of life. Ends with `PingDone`."""
+    def ping(self, contact: Contact, now: float, *, once: float | None = None) -> int:
+        """Ask one node for a sign of life. Ends with `PingDone`. `once`: send one datagram and wait so many seconds, to
+        see whether that one comes through."""
         operation = PingOperation(self, self._new_op())
-        operation.start(contact, now)
+        operation.start(contact, now, once=once)
         return operation.op
 
     def crawl(

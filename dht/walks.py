@@ -201,9 +201,9 @@ class GetWalk(Walk):
 class PingOperation(Operation):
     """Asks one node whether it is there."""
 
-    def start(self, contact: Contact, now: float) -> None:
-        """Send the PING."""
-        self.context.request(contact, self, Ping, (), now, resend=True)
+    def start(self, contact: Contact, now: float, *, once: float | None = None) -> None:
+        """Send the PING; again when it is slow, or `once`, and wait so many seconds."""
+        self.context.request(contact, self, Ping, (), now, resend=once is None, timeout=once)
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
         """It is."""

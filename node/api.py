@@ -46,6 +46,7 @@ class Api:
         self._calls: dict[str, Callable[[Params], Awaitable[Document]]] = {
             "status": self._status,
             "peers": self._peers,
+            "doctor": self._doctor,
             "find": self._find,
             "ping": self._ping,
             "put": self._put,
@@ -113,6 +114,12 @@ class Api:
     async def _peers(self, params: Params) -> Document:
         params.done()
         return {"contacts": to_json(self._node.contacts()), "links": to_json(self._node.links())}
+
+    async def _doctor(self, params: Params) -> Document:
+        params.done()
+        findings = await self._node.examine()
+        healthy = not any(finding.state == "problem" for finding in findings)
+        return {"healthy": healthy, "findings": to_json(findings)}
 
     async def _find(self, params: Params) -> Document:
         peer = params.peer()

@@ -16,6 +16,7 @@ from node import (
     cli_config,
     cli_conformance,
     cli_crawl,
+    cli_doctor,
     cli_files,
     cli_invite,
     cli_join,
@@ -71,6 +72,7 @@ cli_book.add_to(app)
 cli_topics.add_to(app)
 cli_conformance.add_to(app)
 cli_crawl.add_to(app)
+cli_doctor.add_to(app)
 cli_bootstrap.add_to(app)
 add_group(app, "simulate", "simulations.cli", "Play large networks on a virtual clock, and see what becomes of them.")
 

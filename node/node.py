@@ -24,6 +24,8 @@ from node.adapters.file_outcomes import Progress
 from node.config import NodeConfig
 from node.driver import Driver, Stopped
 from node.node_book import AddressBook
+from node.node_diagnosis import Finding
+from node.node_doctor import examine
 from node.node_events import (
     EventFeed,
     EventLog,
@@ -153,6 +155,10 @@ class Node:
     def lan(self) -> Lan:
         """The local network: who is there, and its state."""
         return self.inside.lan
+
+    async def examine(self) -> tuple[Finding, ...]:
+        """Say what is wrong with this node's network, and what to do: pings known nodes, singly and all at once."""
+        return await examine(self.inside, self.config)
 
     def contacts(self) -> list[ContactInfo]:
         """The routing table, nearest first."""

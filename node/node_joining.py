@@ -99,6 +99,11 @@ class Joining:
         if not self._driver.engine.contacts():
             self._left.set()
 
+    @property
+    def first_contacts(self) -> int:
+        """Contacts to begin with: configured, saved, and of the lists."""
+        return len(dict.fromkeys((*self._known, *self._listed)))
+
     def soon(self) -> None:
         """The network may be reached now: end a pause between tries."""
         self._found.set()

@@ -46,6 +46,10 @@ MAPPED_REST: Final = 1.0
 """Seconds after a port was mapped until the network is asked to try it. UNSOURCED: routers take a moment."""
 
 
+_ELSEWHERE: Final = "192.0.2.1"
+"""An address that is nobody's (RFC 5737): the way to it is the way out."""
+
+
 class Outside:
     """What lies between a node's links and other machines."""
 
@@ -172,6 +176,14 @@ class Outside:
     def sources(self) -> list[PeerSource]:
         """Where peers are looked for before the DHT is asked: append to it."""
         return self.ladder.sources
+
+    def own_address(self) -> str | None:
+        """This machine's IPv4 address on the way out, where it has one. Sends nothing."""
+        if not self._parts.map_ports:
+            return None
+        from node.adapters.port_mapping import own_address_towards
+
+        return own_address_towards(_ELSEWHERE)
 
     @property
     def tunnelled(self) -> bool:

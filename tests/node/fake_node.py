@@ -14,6 +14,7 @@ from dht.events import Asked, LookupStats, Receipt, Verdict
 from dht.identity import IdentityKey, NodeKey, PublicKey
 from dht.records import Kind, Refusal, SignedRecord, immutable_record, mutable_place, sign_record
 from node.node_book import AddressBook
+from node.node_diagnosis import Facts, Finding, diagnose
 from node.node_events import EventFeed, EventLog, NodeEvent
 from node.node_results import (
     ConnectOutcome,
@@ -75,6 +76,7 @@ class FakeNode:
         self.topics: Any = None
         self.book = AddressBook(Path("no such folder/book.json") if config is None else config.book_file)
         self.started = False
+        self.facts = Facts(joined=True, contacts=20, first_contacts=3, mode="server", mode_reason="reached by 3 of 3")
         self.stopped = False
         self.log = EventLog()
         for event in (Happened(NOW, "joined"), Happened(NOW, "a detail", "debug"), Happened(NOW, "look", "warning")):
@@ -100,6 +102,9 @@ class FakeNode:
 
     def links(self) -> list[LinkInfo]:
         return [LinkInfo(FRIEND, True, ("192.0.2.9", 5000), "host-host", 60.0, 0.01, 1000, 2000, {"total": 0.2})]
+
+    async def examine(self) -> tuple[Finding, ...]:
+        return diagnose(self.facts)
 
     async def find(self, peer: PublicKey, *, explain: bool = False) -> FindOutcome:
         asked = (Asked(CONTACT, 150, "answered", 0.02, 1, peer == FRIEND),) if explain else ()
