@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import sys
@@ -9,9 +10,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
-from node.config import NodeConfig
-from node.node import Node
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -43,17 +41,20 @@ class Program:
 
 @pytest.fixture
 async def contact(tmp_path: Path) -> AsyncIterator[str]:
-    """A node whom the examples know."""
-    config = NodeConfig(
-        data_dir=tmp_path / "first",
-        listen="127.0.0.1",
-        port=0,
-        mode="server",
-        include_loopback=True,
-        port_mapping=False,
+    """A node whom the examples know, in a process of its own like them."""
+    flags = ["--listen", "127.0.0.1", "--port", "0", "--mode", "server", "--include-loopback", "--no-port-mapping"]
+    (tmp_path / "none.toml").touch()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "node.cli", "run", "--json", *flags, "--data-dir", str(tmp_path / "first")),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "ROOKERY_CONFIG": str(tmp_path / "none.toml")},
     )
-    async with Node(config) as node:
-        yield node.status().contact.text
+    try:
+        assert process.stdout is not None
+        yield json.loads(await process.stdout.readline())["contact"]
+    finally:
+        process.kill()
+        await process.wait()
 
 
 @contextlib.asynccontextmanager
