@@ -58,14 +58,15 @@ class Reachability:
             del self._votes[forgotten], self._voters[forgotten]
 
     def public_addresses(self, now: float) -> tuple[Address, ...]:
-        """The endpoints that enough voters agree on, or our own where nobody has voted; one a family, IPv4 first."""
+        """The endpoints that enough voters agree on, or our own where no vote is against it; one a family, IPv4 first."""
         votes = [address for address, _ in self._fresh(now)]
         found: list[Address] = []
         for ipv6 in (False, True):
             counts = Counter(address for address in votes if (":" in address[0]) == ipv6)
-            # Nobody has seen us over this family: then a public address of this machine's own is the best guess.
-            own = (a for a in self.own if (":" in a[0]) == ipv6 and not is_exempt(a[0]))
-            address = self._elect(counts) if counts else next(own, None)
+            # Too few have seen us over this family: a public address of this machine's own is the best guess as long as
+            # nobody has seen us elsewhere.
+            own = next((a for a in self.own if (":" in a[0]) == ipv6 and not is_exempt(a[0])), None)
+            address = self._elect(counts) or (own if counts.keys() <= {own} else None)
             if address is not None:
                 found.append(address)
         return tuple(found)

@@ -31,6 +31,14 @@ class TestAddress:
     def test_two_votes_are_too_few(self) -> None:
         assert votes(US, US).public_address(10.0) is None
 
+    def test_our_own_public_address_stands_until_a_vote_is_against_it(self) -> None:
+        for seen in ((), (US,), (US, US)):
+            outlook = votes(*seen)
+            outlook.own = (US,)
+            assert outlook.public_address(10.0) == US
+            outlook.vote(voter(9), OTHER, 10.0)
+            assert outlook.public_address(10.0) is None
+
     def test_three_votes_elect(self) -> None:
         assert votes(US, US, US).public_address(10.0) == US
 
