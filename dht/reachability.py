@@ -58,7 +58,7 @@ class Reachability:
             del self._votes[forgotten], self._voters[forgotten]
 
     def public_addresses(self, now: float) -> tuple[Address, ...]:
-        """The endpoints that enough voters agree on, or our own where no vote is against it; one a family, IPv4 first."""
+        """The endpoints that enough voters agree on, or our own where no vote is against it; one a family."""
         votes = [address for address, _ in self._fresh(now)]
         found: list[Address] = []
         for ipv6 in (False, True):
