@@ -87,6 +87,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._queue = network.queue
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._cancelled_timers = 0
+        self.on_timer: Callable[[str | None], object] | None = None
+        """Called with the host whose timer fires, before it does: for meters."""
 
     def time(self) -> float:
         """Unix seconds of the simulation; never goes back."""
@@ -121,6 +123,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             when, handle = self._take_timer()
             self._queue.now = max(self._queue.now, when)
             self._ready.append(handle)
+            if self.on_timer is not None:
+                self.on_timer(handle._context.get(_current_host))  # type: ignore[attr-defined]
         elif not self._queue.step():
             raise Deadlock(self._describe_deadlock())
 
