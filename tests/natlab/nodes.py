@@ -172,9 +172,13 @@ class Daemon:
 
     async def disconnect(self, peer: str) -> None:
         """End the link with a peer, if there is one."""
+        await self.control(disconnect=peer)
+
+    async def control(self, **said: str) -> None:
+        """Tell the process something that people have no command for (`tests.natlab.host`)."""
         reader, writer = await asyncio.open_unix_connection((await self.ready())["control"])
         try:
-            writer.write(json.dumps({"disconnect": peer}).encode() + b"\n")
+            writer.write(json.dumps(said).encode() + b"\n")
             await reader.readline()
         finally:
             writer.close()
