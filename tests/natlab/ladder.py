@@ -155,9 +155,9 @@ def page(lab: list[tuple[float, list[Case]]], simulated: list[Case], seeds: int,
         "",
         f"Made by `{command}` in {seconds:.0f} s. What the rungs are: "
         "[protocol-links.md](../protocol-links.md#the-ladder).",
-        "Budgets are bounds for every single link, not for the median. A dial has five round trips: where they alone are",
-        "as long as the first rung's budget, the direct rung's is asked of it. **!** marks a case with a link over budget,",
-        "or won by a rung that should not have.",
+        "Budgets are bounds for every single link, not for the median. A dial has five round trips: where they alone",
+        "are as long as the first rung's budget, the direct rung's is asked of it. **!** marks a case with a link over",
+        "budget, or won by a rung that should not have.",
     ]
     head = ["", "| peer | rung | budget | links | median | longest |", "|---|---|---|---|---|---|"]
     for delay, cases in lab:
