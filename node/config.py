@@ -196,6 +196,8 @@ class NodeConfig(
             raise Contradiction(
                 f"bootstrap_threshold = {self.bootstrap_threshold}", f"as many bootstrap_signers, not {signers}"
             )
+        if self.hide_address and self.mode != "client":
+            raise Contradiction("hide_address", "mode = 'client': others have to know where a server is")
         if self.receive == "accept" and not self.accept_from:
             raise Contradiction("receive = 'accept'", "accept_from: peer ids, or 'all'")
         if "all" in self.accept_from and len(self.accept_from) > 1:

@@ -47,6 +47,13 @@ class LinkSettings(Settings):
         source="RFC 8828, section 5.2: mode 1 of its WebRTC IP handling",
         list=True,
     )
+    hide_address: bool = setting(
+        False,
+        "Tell no peer an address of this machine, and dial none: every link goes through a relay, which sees the "
+        "address in the peer's place. Needs mode = client.",
+        allowed="true or false",
+        source="RFC 8828, section 5.2: mode 4 of its WebRTC IP handling; off, for relays are others' and slower",
+    )
     include_loopback: bool = setting(
         False,
         "Offer loopback addresses to peers: for several nodes on one machine.",

@@ -22,7 +22,7 @@ from node.node_links import Links
 from node.node_results import Reason
 from node.node_ways import AttemptFailed, Race, Trace
 from node.ports import Answerless, Extras, Hint, Link, LinkEnd, LinkError, LinkFault, Opened, Relays, Session, Terms
-from node.protocols.offer import SessionDescription, decode_description
+from node.protocols.offer import Extra, SessionDescription, decode_description
 from node.protocols.signaling_events import AnswerReceived, CallFailed, CallRefused, Fault, OfferReceived
 from node.protocols.signaling_events import Reason as RefusalReason
 
@@ -76,6 +76,8 @@ class Attempts:
         """Relays; set by whoever makes both."""
         self.families: Callable[[], frozenset[int]] = lambda: frozenset({4, 6})
         """Families of addresses from which this machine gets out."""
+        self.hidden = False
+        """Whether no peer may learn an address of ours: links go through relays only."""
         self._prepare_once = prepare
         self._prepared: asyncio.Task[object] | None = None
         self._late: set[asyncio.Task[Link | None]] = set()
@@ -125,7 +127,7 @@ class Attempts:
 
     def dialable(self, hint: Hint) -> list[Address]:
         """The addresses of a hint at which its peer could be dialled from here, best first."""
-        if self._answerless is None or not hint.fingerprint:
+        if self._answerless is None or not hint.fingerprint or self.hidden:
             return []
         families = self.families()
         known = dict.fromkeys(contact.address for contact in hint.direct)
@@ -184,8 +186,11 @@ class Attempts:
             finally:
                 await session.close()
 
-        race.add("ice", by_ice())
         mesh = self.mesh
+        if not self.hidden:
+            race.add("ice", by_ice())
+        elif mesh is None or terms is None:
+            raise AttemptFailed(Reason.LINK_FAILED, "only a relay may carry the link, and this attempt has none")
         if mesh is None or terms is None:
             return
         remote = _extras_of(description)
@@ -217,6 +222,9 @@ class Attempts:
     async def answer(self, offer: OfferReceived) -> Link:
         """Answer a peer's call with a link. Raises `LinkError` or `AttemptFailed`."""
         trace, race = Trace(self._clock), Race()
+        if self.hidden and not any(tag == Extra.CIRCUIT_KEY for tag, _ in _extras_of(offer.payload)):
+            self.calls.refuse(offer, RefusalReason.NO_COMMON_PATH)
+            raise AttemptFailed(Reason.LINK_FAILED, "only a relay may carry the link, and the peer proposed none")
         await self._prepare(trace)
         session = self.new_session(offer.peer)
         try:

@@ -141,7 +141,9 @@ class Climb:
             known = self._ladder.starts.call if rung not in (DHT, BOOTSTRAP) else DIAL_HEAD_START
             self._dials_until = max(self._dials_until, self._trace.elapsed + known)
             self.race.add("dial", self._by_dial(rung, address, hint))
-        ways = self._attempts.callable((*hint.direct, *hint.homes))
+        # What is sent to the peer's own node shows it where we are.
+        direct = () if self._attempts.hidden else hint.direct
+        ways = self._attempts.callable((*direct, *hint.homes))
         new = [way for way in dict.fromkeys(ways) if way not in self._ways]
         self._ways.update(dict.fromkeys(new, DIRECT if rung == "cache" else rung))
         if new and not self._calling:

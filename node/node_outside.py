@@ -115,8 +115,10 @@ class Outside:
         )
         self.mesh.serve()
         self.meeting.attempts.mesh = self.mesh
+        self.meeting.attempts.hidden = config.hide_address
         self.meeting.attempts.families = self.families
         self.paths = Paths(links, self.meeting, driver, events)
+        self.paths.relays_wanted = config.hide_address
         self._lookups = lookups
         self._tell_own()
 

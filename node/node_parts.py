@@ -131,6 +131,9 @@ def make_session(
     # Only public nodes see us as others do; behind one router, host addresses are enough.
     public = [contact.address for contact in engine.contacts() if not is_exempt(contact.ip)]
     observed = () if tunnelled else engine.public_addresses
+    if settings.hide_address:
+        hidden = WebRtcConfig(udp_blocked=True, share_local=False, only_addresses=())
+        return WebRtcSession(hidden) if parts.new_session is None else parts.new_session(hidden)
     config = WebRtcConfig(
         stun_servers=() if tunnelled else _of_each_family(public),
         observed=observed,

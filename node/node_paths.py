@@ -41,6 +41,8 @@ class Paths:
         self._meeting = meeting
         self._driver = driver
         self._events = events
+        self.relays_wanted = False
+        """Whether no direct path is looked for: a relay is what is wanted."""
         self._mending: dict[PublicKey, asyncio.Task[None]] = {}
         self._improving: dict[PublicKey, asyncio.Task[None]] = {}
         links.on_suspect = self.suspected
@@ -56,7 +58,7 @@ class Paths:
             local = link.stats.path.local_address
             if link.stats.path.direct and local is not None and local[0] not in own:
                 self._links.suspect(link.peer)
-            elif not link.stats.path.direct:
+            elif not link.stats.path.direct and not self.relays_wanted:
                 self._stop(self._improving, link.peer)
                 self._start(self._improving, link.peer, self._improve)
 
@@ -74,7 +76,7 @@ class Paths:
 
     def _consider(self, peer: PublicKey) -> None:
         link = self._links.get(peer)
-        if link is not None and link.initiated and not link.stats.path.direct:
+        if link is not None and link.initiated and not link.stats.path.direct and not self.relays_wanted:
             self._start(self._improving, peer, self._improve)
 
     async def _mend(self, peer: PublicKey) -> None:

@@ -236,7 +236,7 @@ class NetworkSession:
             password=ice_text(rng, 16).decode()[:22],
             fingerprint=rng.randbytes(FINGERPRINT_BYTES),
             candidates=(
-                PackedCandidate("host", *own),
+                *(PackedCandidate("host", *own) for _ in range(self._config.only_addresses != ())),
                 *(PackedCandidate("srflx", *address) for address in self._outside),
             ),
             extras=(*extras, (Extra.NAT_REPORT, self._report.to_bytes())),
