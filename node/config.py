@@ -176,7 +176,8 @@ class NodeConfig(
     def _one_clear_line(cls, data: Any, handler: ModelWrapValidatorHandler[NodeConfig], info: ValidationInfo) -> Any:
         profile: Mapping[str, Any] = {}
         if isinstance(data, Mapping):
-            profile = {name: value for name, value in settings_of(data.get("profile")).items() if name not in data}
+            wanted = settings_of(data.get("profile")).items()
+            profile = {name: value for name, value in wanted if name not in data and name in cls.model_fields}
             data = {**profile, **data}
         try:
             config = handler(data)

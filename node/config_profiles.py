@@ -30,6 +30,8 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
         "republish_interval": 6 * 3600.0,
         "remembered_peers": 4096,
         "look_up_head_start": 0.0,
+        "presence_refresh": 900.0,
+        "lan_interval": 30,
     },
     # Carries its share and more, and leans on nobody in particular.
     MAX_DECENTRALIZATION: {
@@ -39,9 +41,12 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
         "remembered_peers": 4096,
         "refresh_interval": 1800.0,
         "republish_interval": 12 * 3600.0,
+        "presence_news": 120.0,
+        "presence_neighbours": 8,
     },
     # Tells as few as possible as little as possible. A client is in nobody's table, and its node key changes with every
-    # start. Who is to be met by invitation only sets `network_key` as well, which no profile can.
+    # start. Who is to be met by invitation only sets `network_key` as well, which no profile can; who would be reached
+    # by relays alone sets `hide_address`, which a network without relays cannot afford.
     PRIVACY_FIRST: {
         "mode": "client",
         "relay": "never",
@@ -51,6 +56,8 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
         "lan": "known",
         "remembered_peers": 0,
         "look_up_head_start": 1.0,
+        "lan": "known",
+        "presence": False,
     },
     # Awake as rarely as being reachable allows: once a minute, for everything that is due.
     BATTERY_SAVER: {
@@ -70,6 +77,12 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
         "republish_interval": 24 * 3600.0,
         "look_up_head_start": 0.5,
         "call_head_start": 0.4,
+        "lan_interval": 3600,
+        "lan_mdns": False,
+        "presence_interval": 60.0,
+        "presence_neighbours": 2,
+        "presence_links": False,
+        "presence_refresh": 3600.0,
     },
 }
 """What each profile sets. The figures are UNSOURCED but for the keep-alive of `battery-saver`: of 34 home routers the

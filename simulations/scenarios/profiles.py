@@ -63,7 +63,7 @@ async def profiles(world: World, p: Profiles) -> None:
     saving, usual = (f"{word}: wake-ups an hour" for word in ("battery-saver", "none"))
     world.metrics.expect(saving, at_most=90)
     world.metrics.expect(usual, at_most=1000)
-    world.metrics.expect("battery-saver: a day", at_most=3e6)
+    world.metrics.expect("battery-saver: a day", at_most=6e6)
     world.metrics.expect("battery-saver: calls that reach it", at_least=0.9)
     for made in shells.values():
         made.close()
