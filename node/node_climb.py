@@ -207,11 +207,14 @@ class Climb:
     def _offer_soon(self) -> asyncio.Task[tuple[bytes, Terms | None]]:
         """Look for our own addresses, once."""
         if self._offering is None:
-            self.session = self._attempts.new_session(self._peer)
-            offering = self._attempts.offer(self._peer, self.session, self._trace, relayed=self._relayed)
-            self._offering = asyncio.get_running_loop().create_task(offering)
+            self._offering = asyncio.get_running_loop().create_task(self._offer())
             self._offering.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         return self._offering
+
+    async def _offer(self) -> tuple[bytes, Terms | None]:
+        await asyncio.sleep(0)  # A first session is imported for 80 ms: let a look-up leave before.
+        self.session = self._attempts.new_session(self._peer)
+        return await self._attempts.offer(self._peer, self.session, self._trace, relayed=self._relayed)
 
     def _won(self, rung: str, link: Link, dialled: Contact | None = None) -> None:
         """Remember where the peer was: the address that was dialled first, and what the newest record says."""
