@@ -156,9 +156,9 @@ def page(lab: list[tuple[float, list[Case]]], simulated: list[Case], seeds: int,
         "",
         f"Made by `{command}` in {seconds:.0f} s. What the rungs are: "
         "[protocol-links.md](../protocol-links.md#the-ladder).",
-        "The budget is asked of the median; the longest was as long as it was on a machine that others used, too. A dial",
-        "has five round trips: where they alone are as long as the first rung's budget, the direct rung's is asked of it.",
-        "**!** marks a case over budget, or with a link won by a rung that should not have.",
+        "The budget is asked of the median; the longest was as long as it was on a machine that others used, too.",
+        "A dial has five round trips: where they alone are as long as the first rung's budget, the direct rung's is",
+        "asked of it. **!** marks a case over budget, or with a link won by a rung that should not have.",
     ]
     head = ["", "| peer | rung | budget | links | median | longest |", "|---|---|---|---|---|---|"]
     for delay, cases in lab:
