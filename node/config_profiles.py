@@ -56,7 +56,6 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
         "lan": "known",
         "remembered_peers": 0,
         "look_up_head_start": 1.0,
-        "lan": "known",
         "presence": False,
     },
     # Awake as rarely as being reachable allows: once a minute, for everything that is due.
@@ -77,7 +76,6 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
         "republish_interval": 24 * 3600.0,
         "look_up_head_start": 0.5,
         "call_head_start": 0.4,
-        "lan_interval": 3600,
         "lan_mdns": False,
         "presence_interval": 60.0,
         "presence_neighbours": 2,

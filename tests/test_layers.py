@@ -133,6 +133,7 @@ LAYERS: dict[str, float] = {
     "simulations/attackers.py": 28.5,
     "simulations/strangers.py": 28.5,
     "simulations/traffic.py": 28.5,
+    "simulations/awake.py": 28.7,
     # How scenarios are started: written down, played, many at once.
     "simulations/memory.py": 20,
     "simulations/written.py": 25,
