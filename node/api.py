@@ -19,6 +19,7 @@ from node.api_files import FileCommands
 from node.api_invites import InviteCommands
 from node.api_json import record_to_json, to_json
 from node.api_lan import LanCommands
+from node.api_networks import NetworkCommands
 from node.api_params import Params
 from node.api_topics import TopicCommands
 from node.node_results import capability_names
@@ -57,6 +58,7 @@ class Api:
             "revoke-invite": invites.revoke,
             "lan": LanCommands(node).lan,
             **BookCommands(node.book).calls,
+            **NetworkCommands(node).calls,
             **topics.calls,
         }
         self._streams: dict[str, Callable[[Params], AsyncGenerator[Document, None]]] = {

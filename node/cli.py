@@ -22,6 +22,7 @@ from node import (
     cli_join,
     cli_lan,
     cli_log,
+    cli_network,
     cli_peers,
     cli_records,
     cli_run,
@@ -70,6 +71,7 @@ cli_watch.add_to(app)
 cli_log.add_to(app)
 cli_book.add_to(app)
 cli_topics.add_to(app)
+cli_network.add_to(app)
 cli_conformance.add_to(app)
 cli_crawl.add_to(app)
 cli_doctor.add_to(app)

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from node.adapters.http import ApiFailure
 from node.cli_forms import Dense, LightGround, Link, Png, Qr, Shown, Svg, Text
-from node.cli_options import Json, NodeCommand, node_config
+from node.cli_options import Json, NodeCommand, machine_config, node_config
 from node.cli_session import Session, run_async, running_node, waiting
 
 if TYPE_CHECKING:
@@ -77,13 +77,14 @@ def invite(
     that lets them in, and stays until it is used up.
     """
     from node.cli_settings import GIVEN
+    from node.node_networks import store_of
 
     if ctx.invoked_subcommand is not None:
         return
     params: Document = {"uses": uses, "lifetime": lifetime_of(expires)}
     if network is not None:
         params["network"] = network
-        if running_node(node_config(ctx)) is None:
+        if network in store_of(machine_config(ctx)).names() or running_node(node_config(ctx)) is None:
             ctx.meta.setdefault(GIVEN, {})["network"] = network
     shown = Shown(qr=qr, dense=dense, light=light, png=png, svg=svg, link=link, text=text, as_json=json)
     shown.check()

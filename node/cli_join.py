@@ -182,6 +182,7 @@ async def joined_alone(invite: Invite, config: NodeConfig, timeout: float, *, as
     from node.cli_session import as_client, node_for
     from node.node_entering import enter, is_in
     from node.node_keys import FileKeys
+    from node.node_networks import StoredMembership, store_of
     from node.node_parts import NodeParts
 
     def say(text: str) -> None:
@@ -195,7 +196,9 @@ async def joined_alone(invite: Invite, config: NodeConfig, timeout: float, *, as
             entered = await enter(invite, config, key, parts, membership, node=node, timeout=timeout, say=say)
     else:
         with FileKeys(config) as keys:
-            entered = await enter(invite, config, keys.identity(), NodeParts(), None, timeout=timeout, say=say)
+            key = keys.identity()
+            membership = StoredMembership(store_of(config), key, time.time)
+            entered = await enter(invite, config, key, NodeParts(), membership, timeout=timeout, say=say)
     return {"event": "done", **to_json(entered)}
 
 
@@ -229,6 +232,8 @@ def tell(document: Document, changed: Path | None, *, running: bool, as_json: bo
     if changed is not None:
         then = "end the node that runs and start it again, to be in it" if running else "`rookery run` is in it"
         print(f"{changed} names it now: {then}", file=sys.stderr)
+    elif document["kept"] == "membership":
+        print(f"`rookery run --network {document['network']}` runs a node in it", file=sys.stderr)
     if abs(document["skew"]) > SKEW_TOLD:
         ahead = "ahead of" if document["skew"] > 0 else "behind"
         print(

@@ -62,7 +62,15 @@ class ServerCommand(NodeCommand):
 
 
 def node_config(ctx: typer.Context) -> NodeConfig:
-    """The configuration in force: defaults, file, environment, and this command's flags. Raises `LocalError`."""
+    """The configuration in force: defaults, file, environment, and this command's flags; of the node in a private
+    network where they name one that this machine is in. Raises `LocalError`."""
+    from node.node_networks import in_network
+
+    return in_network(machine_config(ctx))
+
+
+def machine_config(ctx: typer.Context) -> NodeConfig:
+    """The same of this machine, whichever network is named. Raises `LocalError`."""
     from node.cli_settings import GIVEN, load
 
     return load(dict(ctx.meta.get(GIVEN, {})))

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from dht.engine import DhtEngine
 from dht.events import AddressChanged, ClockSuspect, HomesChanged, Mode, ModeChanged, ProbeRequested
 from dht.identity import IdentityKey, NodeKey, PublicKey
+from node.adapters.network_store import save_network
 from node.config import NodeConfig
 from node.driver import Datagrams, Driver
+from node.node_admission import Admission
 from node.node_events import AddressSeen, ClockWrong, EventLog, HomesFound, ModeSet, Started, Stopped
 from node.node_files import Files
 from node.node_inviting import Inviting
@@ -24,6 +27,7 @@ from node.node_lan import Lan
 from node.node_links import Links
 from node.node_lookups import Lookups
 from node.node_membership import TopicParts
+from node.node_networks import StoredMembership, network_of, store_of
 from node.node_outside import Outside
 from node.node_parts import NodeParts, datagrams_for, engine_for, network_secret, save_within
 from node.node_publishing import Publishing
@@ -70,6 +74,8 @@ class Inside:
     inviting: Inviting
     redeeming: Redeeming
     lan: Lan
+    admission: Admission | None
+    """The door of the private network that the node is in; None where everybody with the key is welcome."""
 
     def __init__(self, config: NodeConfig, parts: NodeParts, events: EventLog) -> None:
         self._config = config
@@ -170,6 +176,8 @@ class Inside:
         connect = self.outside.meeting.connect
         self.redeeming = Redeeming(self.identity, driver, self.links, connect, answerless)
         self.outside.sources.append(self.redeeming.hints)
+        self.redeeming.membership = StoredMembership(store_of(config), self._secret, driver.now)
+        self.admission = self._door()
         known = [*config.contacts, *restored_contacts(snapshot)]
         fetch = self._fetch_list if config.bootstrap_lists else None
         served = _SERVED in snapshot.meta
@@ -203,6 +211,8 @@ class Inside:
         stack.push_async_callback(self._tasks.end)
         stack.push_async_callback(self.links.close)
         stack.push_async_callback(self.outside.close)
+        if self.admission is not None:
+            stack.push_async_callback(self.admission.close)
         self.topics = Topics(
             TopicParts(
                 self._secret,
@@ -221,6 +231,22 @@ class Inside:
         )
         self.topics.serve()
         stack.push_async_callback(self.topics.close)
+
+    def _door(self) -> Admission | None:
+        """Who is let in, where this node is in a network that has members. Raises `LocalError`."""
+        network = network_of(self._config)
+        if network is None:
+            return None
+        door = Admission(
+            self._secret,
+            network,
+            partial(save_network, self._config.data_dir),
+            self.links,
+            self._events,
+            self.driver.now,
+        )
+        self.inviting.grantor = door
+        return door
 
     def _run_everything(self) -> None:
         parts: dict[str, Callable[[], Awaitable[None]]] = {

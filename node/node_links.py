@@ -7,9 +7,9 @@ one has lost the old), and which streams every link serves. Refuses to know how 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from dht.errors import DecodeError
 from dht.identity import PublicKey
@@ -42,10 +42,25 @@ CROSSING: Final = 2.0
 """Seconds after a link of ours began in which one that the peer began at the same time may still come. UNSOURCED"""
 
 
+class Gate(Protocol):
+    """Who says whether a link is of use to anybody: the door of a network that has members."""
+
+    open_names: frozenset[str]
+    """Streams that are served to those who are not let in (yet)."""
+
+    def handlers(self, link: Link) -> Mapping[str, StreamHandler]:
+        """Further streams that are served meanwhile."""
+
+    async def admit(self, link: Link) -> None:
+        """Return once the link may be used. Raises `LinkError`, and closes it, when it may not."""
+
+
 @dataclass(slots=True)
 class _Entry:
     link: Link
     opened: float
+    admitted: bool = True
+    """Whether it may be used."""
     channel: LastingChannel | None = None
     rtt: float | None = None
 
@@ -78,6 +93,8 @@ class Links:
         self._entries: dict[PublicKey, _Entry] = {}
         self._handlers: dict[str, Callable[[Link], StreamHandler]] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self.gate: Gate | None = None
+        """Asked about every new link; None where everybody is welcome."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -86,12 +103,13 @@ class Links:
         """Serve streams of `name` on every link there is and will be."""
         self._handlers[name] = handler_for
         for entry in self._entries.values():
-            entry.link.register(name, handler_for(entry.link))
+            if entry.admitted or (self.gate is not None and name in self.gate.open_names):
+                entry.link.register(name, handler_for(entry.link))
 
     def get(self, peer: PublicKey) -> Link | None:
-        """The open link with `peer`, if there is one."""
+        """The open link with `peer`, if there is one that may be used."""
         entry = self._entries.get(peer)
-        return None if entry is None or entry.link.closed.done() else entry.link
+        return None if entry is None or not entry.admitted or entry.link.closed.done() else entry.link
 
     def age(self, peer: PublicKey) -> float:
         """Seconds since the link with `peer` opened."""
@@ -99,7 +117,7 @@ class Links:
 
     def all(self) -> list[Link]:
         """Every link there is, those included that wait for another path."""
-        return [entry.link for entry in self._entries.values()]
+        return [entry.link for entry in self._entries.values() if entry.admitted]
 
     def suspended(self, peer: PublicKey) -> bool:
         """Whether the link with `peer` needs another path: it has none, or a silent one."""
@@ -149,7 +167,7 @@ class Links:
                 self._on_closed(link, link.closed)  # At once: its successor comes before the callback.
         channel = self._new_channel(self._random_bytes(LINK_ID_BYTES), initiated=True)
         channel.begin(greeted)
-        return self._new_link(peer, greeted.opened, channel, initiated=True)
+        return await self._admitted(self._new_link(peer, greeted.opened, channel, initiated=True))
 
     async def _called(self, peer: PublicKey, greeted: Greeted) -> Link:
         try:
@@ -168,7 +186,7 @@ class Links:
         if hello is None:
             channel = LastingChannel(None, clock=self._clock)
             channel.carry(greeted)
-            return self._new_link(peer, greeted.opened, channel, initiated=False)
+            return await self._admitted(self._new_link(peer, greeted.opened, channel, initiated=False))
         if channel is not None and _is_of(channel, hello):
             channel.take(greeted, hello)
             return _living(self._entries[peer].link)
@@ -177,7 +195,23 @@ class Links:
             return _living(self._entries[peer].link)
         channel = self._new_channel(hello.link_id, initiated=False)
         channel.accept(greeted, hello)
-        return self._new_link(peer, greeted.opened, channel, initiated=False)
+        return await self._admitted(self._new_link(peer, greeted.opened, channel, initiated=False))
+
+    async def _admitted(self, link: Link) -> Link:
+        """The link, once it may be used. Raises `LinkError`."""
+        if self.gate is not None:
+            await self.gate.admit(link)
+            entry = self._entries.get(link.peer)
+            if entry is None or entry.link is not link:
+                return _living(link)
+            entry.admitted = True
+            self._serve_all(link)
+        return link
+
+    def _serve_all(self, link: Link) -> None:
+        for name, handler_for in self._handlers.items():
+            link.register(name, handler_for(link))
+        self._events.add(LinkOpened(self._now(), link.peer, link.initiated, dict(link.stats.phases)))
 
     def _ours_counts(self, peer: PublicKey) -> bool:
         channel, own = self._channel(peer), self._own
@@ -224,11 +258,16 @@ class Links:
         old = self._entries.pop(link.peer, None)
         if old is not None:
             self._close_soon(old.link)
-        for name, handler_for in self._handlers.items():
-            link.register(name, handler_for(link))
-        self._entries[link.peer] = _Entry(link, self._now(), channel=channel)
+        gate = self.gate
+        self._entries[link.peer] = _Entry(link, self._now(), gate is None, channel)
         link.closed.add_done_callback(lambda ended: self._on_closed(link, ended))
-        self._events.add(LinkOpened(self._now(), link.peer, link.initiated, dict(link.stats.phases)))
+        if gate is None:
+            self._serve_all(link)
+            return
+        for name in gate.open_names & self._handlers.keys():
+            link.register(name, self._handlers[name](link))
+        for name, handler in gate.handlers(link).items():
+            link.register(name, handler)
 
     async def ping(self, link: Link) -> float:
         """The round trip over a link, which is remembered for `info`. Raises `LinkError`."""
@@ -241,7 +280,7 @@ class Links:
     def info(self) -> list[LinkInfo]:
         """What there is to know of each link."""
         now = self._now()
-        return [_info(entry, now) for entry in self._entries.values()]
+        return [_info(entry, now) for entry in self._entries.values() if entry.admitted]
 
     async def close(self) -> None:
         """Close every link, in good order as far as time allows."""
@@ -274,6 +313,8 @@ class Links:
         if entry is None or entry.link is not link:
             return  # Replaced by a newer one.
         del self._entries[link.peer]
+        if not entry.admitted:
+            return
         reason = "cancelled" if ended.cancelled() else str(ended.result())
         self._events.add(LinkEnded(self._now(), link.peer, reason))
 
