@@ -142,7 +142,7 @@ class Admission:
             if not isinstance(error, LinkError):  # A guest who redeems an invite comes and goes with no certificate.
                 self._events.add(MemberRefused(self._now(), link.peer, reason))
             await link.close()
-            raise LinkError(LinkEnd(LinkFault.REFUSED, reason)) from None
+            raise LinkError(LinkEnd(LinkFault.NOT_ADMITTED, reason)) from None
         finally:
             waiting.cancel()
             self._hellos.pop(link, None)

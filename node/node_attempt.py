@@ -109,7 +109,8 @@ class Attempts:
             link = await climb.run()
         except LinkError as error:
             await climb.give_up()
-            reason = Reason.REFUSED if error.end.fault is LinkFault.REFUSED else Reason.LINK_FAILED
+            refused = error.end.fault in (LinkFault.REFUSED, LinkFault.NOT_ADMITTED)
+            reason = Reason.REFUSED if refused else Reason.LINK_FAILED
             raise AttemptFailed(reason, str(error.end)) from None
         except BaseException:
             await climb.give_up()

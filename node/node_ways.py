@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from node.node_results import Reason, RungTried
-from node.ports import Link, LinkError, Session, WayTried
+from node.ports import Link, LinkError, LinkFault, Session, WayTried
 
 T = TypeVar("T")
 
@@ -146,6 +146,7 @@ class Race:
         self._failures: dict[str, Exception] = {}
         self._changed = asyncio.Event()
         self._won: Link | None = None
+        self._refused: LinkError | None = None
 
     @property
     def direct(self) -> bool:
@@ -179,6 +180,8 @@ class Race:
     async def first(self) -> Link:
         """The first link. Raises what is most telling of the failures when none comes."""
         while self._won is None:
+            if self._refused is not None:
+                raise self._refused  # Who is not let in is so by no other way.
             if not self._tasks:
                 raise self._most_telling()
             self._changed.clear()
@@ -223,6 +226,8 @@ class Race:
             error = task.exception()
             if isinstance(error, Exception):
                 self._failures[way] = error
+                if isinstance(error, LinkError) and error.end.fault is LinkFault.NOT_ADMITTED:
+                    self._refused = error
             elif error is None and (link := task.result()) is not None and self._won is None:
                 self._won = link
         self._changed.set()

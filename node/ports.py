@@ -27,6 +27,8 @@ class LinkFault(enum.Enum):
     """We closed it."""
     CLOSED_BY_PEER = "closed-by-peer"
     """The peer closed it in good order."""
+    NOT_ADMITTED = "not-admitted"
+    """One of the ends is no member of the private network; `detail` says why."""
     REFUSED = "refused"
     """The peer answered with a refusal; `detail` names its reason."""
     ICE_TIMEOUT = "ice-timeout"
