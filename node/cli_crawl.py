@@ -5,7 +5,6 @@ Decides where the crawling node gets its first contacts and how a map is kept. R
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -105,6 +104,8 @@ async def crawled(
     node: Node, before: NetworkMap | None, *, rate: float, questions: int, seconds: float | None, quiet: bool
 ) -> NetworkMap:
     """Crawl with a progress bar. Ctrl-C, or the end of the seconds, ends it with what there is."""
+    import asyncio
+
     from node.node_crawling import Crawler
 
     stop = asyncio.Event()

@@ -136,7 +136,7 @@ def test_completion_is_offered():
         text=True,
         check=False,
     )
-    assert result.stdout.split() == ["connect", "config"]
+    assert result.stdout.split() == ["connect", "conformance", "config"]
 
 
 @pytest.mark.parametrize("args", [["--help"], ["--version"]])
