@@ -177,6 +177,10 @@ SAME_LAYER: dict[str, tuple[str, ...]] = {
     "node/conformance/": ("node/conformance/",),
     # Protocols are written against the ports.
     "node/protocols/": ("node/ports.py",),
+    # A membership may be revoked; both are shown at the door.
+    "node/protocols/membership.py": ("node/protocols/revocation.py",),
+    "node/protocols/admission.py": ("node/protocols/membership.py", "node/protocols/revocation.py"),
+    "node/adapters/network_store.py": ("node/adapters/keyfile.py",),
     # A relay judges what the ends of circuits ask.
     "node/protocols/relaying.py": ("node/protocols/circuit.py",),
     # Its control messages are frames that the streams skip.
