@@ -21,6 +21,7 @@ from node.api_json import record_to_json, to_json
 from node.api_lan import LanCommands
 from node.api_networks import NetworkCommands
 from node.api_params import Params
+from node.api_presence import PresenceCommands
 from node.api_topics import TopicCommands
 from node.node_results import capability_names
 
@@ -44,6 +45,7 @@ class Api:
         self._node = node
         files, topics = FileCommands(node), TopicCommands(node)
         invites = InviteCommands(node)
+        presence = PresenceCommands(node)
         self._calls: dict[str, Callable[[Params], Awaitable[Document]]] = {
             "status": self._status,
             "peers": self._peers,
@@ -60,6 +62,8 @@ class Api:
             **BookCommands(node.book).calls,
             **NetworkCommands(node).calls,
             **topics.calls,
+            "presence": presence.presence,
+            "set-presence": presence.set_presence,
         }
         self._streams: dict[str, Callable[[Params], AsyncGenerator[Document, None]]] = {
             "connect": self._connect,
@@ -67,6 +71,7 @@ class Api:
             "receive": files.receive,
             "join": invites.join,
             "log": self._log,
+            "watch-presence": presence.watch_presence,
             "watch": self._watch,
             **topics.streams,
         }

@@ -24,6 +24,7 @@ from node import (
     cli_log,
     cli_network,
     cli_peers,
+    cli_presence,
     cli_records,
     cli_run,
     cli_topics,
@@ -62,6 +63,7 @@ def root(
 cli_run.add_to(app)
 cli_config.add_to(app)
 cli_peers.add_to(app)
+cli_presence.add_to(app)
 cli_lan.add_to(app)
 cli_files.add_to(app)
 cli_records.add_to(app)

@@ -39,9 +39,21 @@ def status(ctx: typer.Context, json: Json = False) -> None:
         render.fields(document)
 
 
-def peers(ctx: typer.Context, json: Json = False) -> None:
-    """List the nodes of the routing table and the open links."""
+def peers(
+    ctx: typer.Context,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show who is there and what they say, live, until Ctrl-C.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """List the nodes of the routing table and the open links; with --watch, who is there."""
     from node import cli_render as render
+
+    if watch:
+        from node.cli_live import watch_peers
+
+        watch_peers(ctx, json=json)
+        return
 
     document = ask(ctx, "peers", {})
     if json:

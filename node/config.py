@@ -26,6 +26,7 @@ from node.config_invites import InviteSettings
 from node.config_lan import LanSettings
 from node.config_links import LinkSettings
 from node.config_network import NetworkSettings
+from node.config_presence import PresenceGroup
 from node.config_profiles import ProfileSettings, settings_of
 from node.config_sources import (
     CONFIG_VARIABLE,
@@ -77,6 +78,7 @@ class NodeConfig(
     InviteSettings,
     LanSettings,
     LinkSettings,
+    PresenceGroup,
     NetworkSettings,
     HostSettings,
     ProfileSettings,

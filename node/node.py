@@ -36,6 +36,7 @@ from node.node_inside import Inside
 from node.node_inviting import Inviting
 from node.node_lan import Lan
 from node.node_parts import NodeParts
+from node.node_presence import GossipPresence
 from node.node_redeeming import Redeeming
 from node.node_results import (
     ConnectOutcome,
@@ -132,6 +133,11 @@ class Node:
     def redeeming(self) -> Redeeming:
         """Redeems invites into the network this node is in."""
         return self.inside.redeeming
+
+    @property
+    def presence(self) -> GossipPresence:
+        """Who is there: set our status, ask for peers', watch them come and go."""
+        return self.inside.presence
 
     def status(self) -> NodeStatus:
         """Everything about the node at this moment."""

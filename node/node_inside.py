@@ -30,6 +30,7 @@ from node.node_membership import TopicParts
 from node.node_networks import StoredMembership, network_of, store_of
 from node.node_outside import Outside
 from node.node_parts import NodeParts, datagrams_for, engine_for, network_secret, save_within
+from node.node_presence import GossipPresence
 from node.node_publishing import Publishing
 from node.node_redeeming import Redeeming
 from node.node_rhythm import Rhythm
@@ -39,6 +40,7 @@ from node.node_tunnel import TunnelledDatagrams
 from node.node_watching import Watches
 from node.node_whereabouts import Whereabouts
 from node.protocols.peer_record import Capability
+from node.protocols.presence_ground import PresenceSettings
 from node.protocols.topic_members import MembersConfig
 from node.storage import DropMeta, Meta, Storage
 
@@ -68,6 +70,7 @@ class Inside:
     watches: Watches
     links: Links
     files: Files
+    presence: GossipPresence
     outside: Outside
     joining: Joining
     topics: Topics
@@ -178,6 +181,24 @@ class Inside:
         self.outside.sources.append(self.redeeming.hints)
         self.redeeming.membership = StoredMembership(store_of(config), self._secret, driver.now)
         self.admission = self._door()
+        self.presence = GossipPresence(
+            self._secret,
+            PresenceSettings.at(
+                config.presence_interval,
+                refresh=config.presence_refresh,
+                active=config.presence_neighbours,
+                dials=config.presence_links,
+                news_per_minute=config.presence_news,
+            ),
+            self.links,
+            self.outside.meeting,
+            self.publishing,
+            self._events,
+            parts.rng,
+            driver.now,
+            enabled=config.presence,
+        )
+        self.outside.sources.append(self.presence)
         known = [*config.contacts, *restored_contacts(snapshot)]
         fetch = self._fetch_list if config.bootstrap_lists else None
         served = _SERVED in snapshot.meta
@@ -231,6 +252,7 @@ class Inside:
         )
         self.topics.serve()
         stack.push_async_callback(self.topics.close)
+        stack.push_async_callback(self.presence.close)
 
     def _door(self) -> Admission | None:
         """Who is let in, where this node is in a network that has members. Raises `LocalError`."""
@@ -254,6 +276,7 @@ class Inside:
             "publishing the peer record": self.publishing.run_peer_record,
             "publishing the app's records": self.publishing.run_own_records,
             "the journal": self.journal.run,
+            "presence": self.presence.run,
             **self.outside.work(self.joining),
             "the topics of the configuration": lambda: self.topics.keep_all(self._config.topics),
         }

@@ -364,6 +364,8 @@ class FullNodes:
             "contacts": tuple(self.world.first_contacts(peer)),
             "receive": "accept",
             "accept_from": ("all",),
+            # Links that a script did not ask for would be in the way of what it asks; `presence_links=True` has them.
+            "presence_links": False,
         }
         return NodeConfig(**given | self._settings)
 

@@ -142,6 +142,8 @@ class NodeNetwork:
             "mode": "server",
             "include_loopback": True,
             "contacts": known,
+            # Links that a test did not ask for would be in its way: gossip goes over those it makes.
+            "presence_links": False,
         }
         return NodeConfig(**given | settings)
 

@@ -96,6 +96,7 @@ async def test_a_link_whose_path_is_silent_goes_on_over_another(met, net, monkey
     await first.link.ping()
     # As after a kill -9 at the other end: nothing comes back, and nobody has said goodbye.
     monkeypatch.setattr(net.sessions.pairs[0].near, "send", lambda message: None)
+    monkeypatch.setattr(net.sessions.pairs[0].far, "send", lambda message: None)
     second = await one.connect(two.identity)
     assert second.connected and not second.reused and second.link is first.link
     assert len(one.links()) == 1 and await first.link.ping() < 5

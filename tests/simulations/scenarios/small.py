@@ -27,6 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "meeting": {"nodes": 20, "full": 6, "calls": 4, "files": 1, "file_bytes": 20_000, "minutes": 1},
     "nat-mix": {"nodes": 40, "dialable": 0.5, "records": 5, "operations": 10, "pairs": 12},
     "partition": {"nodes": 36, "records": 6, "reads": 12, "minutes": 18, "rounds": 6},
+    "presence": {"nodes": 30, "within": 0.2, "quiet": 1, "joins": 2, "deaths": 2, "partition": 1},
     "profiles": {"servers": 20, "each": 1, "friends": 1, "minutes": 3, "rounds": 1},
     "record-survival": {"nodes": 25, "records": 6, "reads": 10, "hours": 2, "repair_hours": 0.5},
     "republish": {"nodes": 30, "records": 1, "hours": 0.5},
