@@ -118,6 +118,9 @@ class Admission:
         self._now = now
         self._hellos: dict[Link, asyncio.Future[tuple[Certificate, ...]]] = {}
         self._chains: dict[PublicKey, bytes] = {}
+        self._inviters = {identity.public} | {met.peer for met in network.members if met.may_invite}
+        """Who is known to invite: whose revocations are of any use."""
+        self._inviters |= {certificate.issuer for certificate in read_chain(network.chain)}
         self._tasks: set[asyncio.Task[None]] = set()
         self.revocations = Revocations(network.authority, map(read_revocation, network.revocations))
         links.gate = self
@@ -184,7 +187,8 @@ class Admission:
     def _checked(self, peer: PublicKey, hello: Hello) -> tuple[Certificate, ...]:
         if not hello.chain:
             raise DecodeError("member", hello.reason or "it refused without a reason")
-        check_chain(hello.chain, self.network.authority, peer, self.revocations, self._now())
+        chain = check_chain(hello.chain, self.network.authority, peer, self.revocations, self._now())
+        self._inviters |= {certificate.member for certificate in chain if certificate.rights & Rights.INVITE}
         # Only a member's news are worth a look; they may be about itself.
         self._learn(hello.revocations)
         return check_chain(hello.chain, self.network.authority, peer, self.revocations, self._now())
@@ -225,7 +229,8 @@ class Admission:
 
     def _learn(self, said: tuple[Revocation, ...]) -> None:
         """Take revocations in; what is new is kept, told to all members, and ends the links of those it is about."""
-        new = [one for one in said if self.revocations.add(one)]
+        now = self._now()
+        new = [one for one in said if self.revocations.add(one, self._inviters, now)]
         if not new:
             return
         for one in new:

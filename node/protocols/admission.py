@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from dht.errors import DecodeError
@@ -23,7 +24,7 @@ NEWS_STREAM: Final = "rookery/revoked/1"
 """Revocations, as they become known: each as it is, one behind the other."""
 
 MOST_REVOCATIONS: Final = 256
-"""In one hello, the newest: 43 kB. Bounds what a stranger makes us verify."""
+"""In one hello: 43 kB. Bounds what a stranger makes us verify."""
 
 MAX_HELLO: Final = 2 + MAX_CHAIN + MOST_REVOCATIONS * REVOCATION_BYTES
 MAX_REASON: Final = 200
@@ -43,9 +44,9 @@ class Hello:
 
 
 def hello_bytes(chain: bytes, revocations: Iterable[Revocation]) -> bytes:
-    """Our certificate and the newest revocations that we know of, with their length in front."""
-    newest = sorted(revocations, key=lambda said: -said.since)[:MOST_REVOCATIONS]
-    body = struct.pack(">H", len(chain)) + chain + b"".join(said.raw for said in newest)
+    """Our certificate and the first of the revocations that we know of, with their length in front."""
+    told = b"".join(said.raw for said in islice(revocations, MOST_REVOCATIONS))
+    body = struct.pack(">H", len(chain)) + chain + told
     return struct.pack(">I", len(body)) + body
 
 
