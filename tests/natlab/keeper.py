@@ -90,9 +90,10 @@ class Keeper:
         """Fork a process into a namespace: `main` is `module:function`; its output goes to files in `folder`."""
         self._enter(space)
         gc.freeze()
+        keeper = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._be_child(main, arguments, env, folder)
+            self._be_child(keeper, main, arguments, env, folder)
         self._running.add(pid)
         return {"pid": pid}
 
@@ -122,11 +123,13 @@ class Keeper:
     def _enter(self, space: str) -> None:
         self._check(self._libc.setns(self._spaces[space], _CLONE_NEWNET), f"entering {space!r}")
 
-    def _be_child(self, main: str, arguments: list[str], env: dict[str, str], folder: str) -> NoReturn:
+    def _be_child(self, keeper: int, main: str, arguments: list[str], env: dict[str, str], folder: str) -> NoReturn:
         code = 1
         try:
             os.setsid()
             self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != keeper:
+                os._exit(code)  # It died before that was said, so its death will not be told.
             for number, name, flags in ((0, os.devnull, os.O_RDONLY), (1, "stdout", 0), (2, "stderr", 0)):
                 path = name if number == 0 else os.path.join(folder, name)
                 opened = os.open(path, flags or os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
