@@ -27,6 +27,14 @@ MAJORITY: Final = 2 / 3
 LOST_ROUNDS: Final = 3
 """Failed dial-back rounds in a row after which a server withdraws: hysteresis against flapping."""
 
+MOST_PROOFS: Final = 8
+"""Good rounds in a row that are asked at the most of a node that has withdrawn before: one at first, then twice as many
+each time, so that a port which is open now and then does not come and go in everybody's tables. With rounds every
+600 s no role changes more often than three times in any hour, and over a day about once an hour. UNSOURCED"""
+
+STEADY_ROUNDS: Final = 12
+"""Good rounds in a row after which a server's withdrawals are forgotten. UNSOURCED: two hours of rounds every 600 s."""
+
 
 class Reachability:
     """Votes, dial-back results, and the role that follows from them."""
@@ -39,6 +47,11 @@ class Reachability:
         """Our own endpoints, as far as we know them: this machine's addresses with our port."""
         self._forced: Mode | None = None
         self._failed_rounds = 0
+        self._good_rounds = 0
+        self._proofs = 1
+        """Good rounds in a row that make a server."""
+        self._proven = False
+        """Whether this port was reached since a role was presumed or forced."""
         self.mode = Mode.CLIENT
         self.reason = "no peer has reached this port from outside yet"
 
@@ -92,6 +105,7 @@ class Reachability:
         """We are on another network: what was seen on the last one says nothing."""
         self._votes.clear()
         self._voters.clear()
+        self._proofs = 1
 
     def force(self, mode: Mode | None) -> bool:
         """Fix the role (None: decide from evidence). Returns whether it changed."""
@@ -101,7 +115,8 @@ class Reachability:
             self._forced = None
             return False
         self._forced = mode
-        self._failed_rounds = 0
+        self._failed_rounds = self._good_rounds = 0
+        self._proven = False
         return self._become(mode, "set by configuration")
 
     def presume(self) -> bool:
@@ -109,6 +124,7 @@ class Reachability:
         if self._forced is not None or self.mode is Mode.SERVER:
             return False
         self._failed_rounds = LOST_ROUNDS - 1
+        self._proven = False
         return self._become(Mode.SERVER, "nobody who serves was found: others may begin with this node")
 
     def on_dial_back_round(self, reached: int, asked: int) -> bool:
@@ -122,13 +138,26 @@ class Reachability:
             return False
         if reached:
             self._failed_rounds = 0
-            return self._become(Mode.SERVER, f"{reached} of {asked} peers reached this port from outside")
+            return self._on_good_round(f"{reached} of {asked} peers reached this port from outside")
         self._failed_rounds += 1
+        self._good_rounds = 0
         if self.mode is Mode.SERVER and self._failed_rounds >= LOST_ROUNDS:
+            if self._proven:  # a presumption that was wrong is no coming and going
+                self._proofs = min(2 * self._proofs, MOST_PROOFS)
             return self._become(Mode.CLIENT, f"nobody reached this port in {self._failed_rounds} rounds of asking")
         if self.mode is Mode.CLIENT:
             self.reason = f"none of {asked} peers asked could reach this port from outside"
         return False
+
+    def _on_good_round(self, said: str) -> bool:
+        self._good_rounds += 1
+        self._proven = True
+        if self._good_rounds >= STEADY_ROUNDS:
+            self._proofs = 1
+        if self.mode is Mode.CLIENT and self._good_rounds < self._proofs:
+            self.reason = f"{said}, for {self._good_rounds} of {self._proofs} rounds: it came and went before"
+            return False
+        return self._become(Mode.SERVER, said)
 
     def _become(self, mode: Mode, reason: str) -> bool:
         changed = mode is not self.mode
