@@ -105,6 +105,11 @@ class DhtConfig:
     """Seconds between renewals of a forwarding entry: UDP mappings live 30 s on the strictest common NATs
     (RFC 4787 REQ-5 asks for 120 s; many home routers give 30)."""
 
+    home_check: float = 6.0
+    """Seconds of silence after which a home node is asked whether it lives: with the time-outs of two questions, and
+    the registration elsewhere, one that dies is replaced within 10 s. At `home_keepalive` or more nothing is asked but
+    renewals. Measured in `docs/results/homes.md`."""
+
     home_lifetime: float = 90.0
     """Seconds a forwarding entry lives without renewal: three lost renewals."""
 

@@ -50,6 +50,8 @@ class EntryKeeper(Operation):
         self.refused: set[Contact] = set()
         self.looking = False
         self.next_look = now
+        self.looked = -inf
+        """When the last look began."""
         self.wanted: Callable[[float], object] = lambda _at: None
         """Told when `tick` is to be called, whenever that has changed."""
 
@@ -89,6 +91,7 @@ class EntryKeeper(Operation):
                 self._try(node, 1, now)
         if not self.looking and now >= self.next_look:
             self.looking = True
+            self.looked = now
             self.look(now)
         self.changed(now)
         return self.next_tick(now)
@@ -148,7 +151,7 @@ class EntryKeeper(Operation):
         self.refused.add(node)
         self.fill(now)
         if len(self.entries) + len(self.trying) < self.count:
-            self.next_look = min(self.next_look, now + self.beat)
+            self.next_look = min(self.next_look, max(now, self.looked + self.beat))
 
     def fill(self, now: float) -> None:
         """Ask candidates until enough entries stand or are asked for."""

@@ -65,6 +65,7 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
         "stun": False,
         "port_mapping": False,
         "home_keepalive": 60.0,
+        "home_check": 300.0,
         "upkeep_interval": 900.0,
         "timer_slack": 60.0,
         "liveness_interval": 4 * 3600.0,

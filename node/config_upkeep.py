@@ -22,6 +22,15 @@ class UpkeepSettings(Settings):
         ge=5,
         le=80,
     )
+    home_check: float = setting(
+        6.0,
+        "Seconds of silence after which a home node is asked whether it lives: one that dies is replaced within "
+        "10 s. From the keep-alive's length up nothing is asked in between: that spares a battery.",
+        allowed="seconds, from 2 to 300",
+        source="10 s less two questions' time-outs (docs/results/homes.md)",
+        ge=2,
+        le=300,
+    )
     upkeep_interval: float = setting(
         15.0,
         "Seconds between looks at what is due of the node's upkeep.",
@@ -81,6 +90,7 @@ class UpkeepSettings(Settings):
 
 DHT_TUNABLES: Final = (
     "home_keepalive",
+    "home_check",
     "upkeep_interval",
     "timer_slack",
     "liveness_interval",

@@ -20,6 +20,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "diurnal": {"nodes": 20, "hours": 2, "records": 5, "reads_an_hour": 5},
     "flash-crowd": {"nodes": 40, "reads": 60, "seconds": 5, "calm": 10},
     "flood": {"nodes": 30, "targets": 2, "per_second": 100, "reads": 10},
+    "homes": {"nodes": 50, "peers": 6, "rounds": 1, "calm": 1},
     "ladder": {"nodes": 25, "rounds": 1},
     "lookup-scaling": {"nodes": 50, "lookups": 20, "records": 8, "reads": 20},
     "kademlia-package": {"nodes": 15, "records": 4, "operations": 6},

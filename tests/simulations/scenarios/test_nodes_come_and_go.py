@@ -107,3 +107,22 @@ def test_records_that_are_followed() -> None:
     assert value(result, "subscriptions") == 3 * 4
     assert value(result, "told by a notice") > 0.9
     assert 0 < value(result, "bytes a watcher and hour") < 1_000_000
+
+
+def test_signals_arrive_while_one_of_three_home_nodes_lives() -> None:
+    result, _ = played("homes")
+    assert unmet(result) == []
+    columns = result.tables["operations"].columns
+    arrived = [
+        ok
+        for ok, kind, phase in zip(columns["ok"], columns["kind"], columns["phase"], strict=True)
+        if kind == "delivered" and phase == "2 of 3 dead"
+    ]
+    assert len(arrived) > 20 and all(arrived)
+    assert 0 < value(result, "bytes a peer and hour") < 2_000_000
+
+
+def test_home_nodes_that_are_not_asked_are_missed_later() -> None:
+    result = play("homes", check=300)
+    assert [one for one in unmet(result) if "replaced" in one]
+    assert not [one for one in unmet(result) if "delivered" in one]
