@@ -73,6 +73,7 @@ def network_document(network: Network) -> Document:
         "invited_by": None if network.founder_seed is not None else chain[0].issuer.text,
         "may_invite": bool(chain[0].rights & Rights.INVITE),
         "members_invite": network.members_invite,
+        "lan_only": network.lan_only,
         "expires_at": chain[0].expires,
         "members": [
             {

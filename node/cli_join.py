@@ -189,7 +189,8 @@ async def joined_alone(invite: Invite, config: NodeConfig, timeout: float, *, as
         step(text, as_json=as_json)
 
     if is_in(config, invite):
-        own = as_client(config).replace(contacts=(*invite.contacts, *config.contacts))
+        met = [contact for contact in invite.contacts if config.reaches(contact.ip)]
+        own = as_client(config).replace(contacts=(*met, *config.contacts))
         async with node_for(own) as node:
             parts, key = node.inside.parts, node.inside.identity_key
             membership = node.redeeming.membership

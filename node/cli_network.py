@@ -64,6 +64,9 @@ def create(
     members_invite: Annotated[
         bool, typer.Option("--members-invite", help="Let those whom you invite invite others.")
     ] = False,
+    lan_only: Annotated[
+        bool, typer.Option("--lan-only", help="This machine's node in it talks to the local network alone.")
+    ] = False,
     own_identity: Annotated[
         bool, typer.Option("--own-identity", help="Be somebody else there: nobody can tell that it is this node.")
     ] = False,
@@ -78,7 +81,8 @@ def create(
 
     config = machine_config(ctx)
     identity = IdentityKey.generate() if own_identity else load_or_create_identity(config.identity_file)
-    document = network_document(found(store(config), name, identity, time.time(), members_invite=members_invite))
+    made = found(store(config), name, identity, time.time(), members_invite=members_invite, lan_only=lan_only)
+    document = network_document(made)
     if json:
         render.emit(document)
         return

@@ -18,10 +18,11 @@ import typer
 
 from node.cli_exit import Terminated
 from node.cli_log import LEVELS, event_line
-from node.cli_options import Json, ServerCommand, node_config
+from node.cli_options import Json, ServerCommand, machine_config, node_config
 from node.cli_session import node_for, release, run_async
 
 if TYPE_CHECKING:
+    from node.cli_further import Further
     from node.config import NodeConfig
     from node.node import Node
 
@@ -41,23 +42,46 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     ctx: typer.Context,
+    all_networks: Annotated[
+        bool, typer.Option("--all", help="Also run a node in every private network of this machine.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say everything, not only what matters.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
     json: Json = False,
 ) -> None:
     """Run a node until Ctrl-C or SIGTERM. Needs no configuration at all."""
-    config = node_config(ctx)
+    config, machine = node_config(ctx), machine_config(ctx)
     level = "debug" if verbose else "warning" if quiet else config.log_level
+    as_json = json or config.log_json
+
+    from node.cli_further import Further
+
+    async def run_beside(name: str) -> None:
+        from node.node_networks import beside
+
+        await serve(beside(machine, name), Speaker(as_json, level, network=name), log_lines=False)
+
+    further = Further(networks_beside(machine, every=all_networks), run_beside)
     with suppress(Terminated):  # SIGTERM is how a service is told to end: it did as told.
-        run_async(lambda: serve(config, Speaker(json or config.log_json, level)))
+        run_async(lambda: serve(config, Speaker(as_json, level), further=further))
+
+
+def networks_beside(machine: NodeConfig, *, every: bool) -> list[str]:
+    """The networks in which a node is to run beside that of the configuration."""
+    from node.node_networks import store_of
+
+    wanted = (*machine.networks, *(store_of(machine).names() if every else ()))
+    return [name for name in dict.fromkeys(wanted) if name != machine.network]
 
 
 class Speaker:
     """Says what happens: JSON lines for programs, text lines for people."""
 
-    def __init__(self, as_json: bool, level: str) -> None:
+    def __init__(self, as_json: bool, level: str, *, network: str | None = None) -> None:
+        """`network`: the one it speaks of, where several nodes speak."""
         self._as_json = as_json
         self._least = LEVELS.index(level)
+        self._network = network
 
     def event(self, document: Document) -> None:
         """Say one event of the node's, if it is grave enough."""
@@ -66,13 +90,16 @@ class Speaker:
         if self._as_json:
             self.document({"event": "log", **document})
         else:
-            print(event_line(document), file=sys.stderr, flush=True)
+            said = {**document, "text": f"{self._network}: {document['text']}"} if self._network else document
+            print(event_line(said), file=sys.stderr, flush=True)
 
     def ready(self, document: Document) -> None:
         """Say that the node can be talked to, and where."""
         if self._as_json:
             self.document({"event": "ready", **document})
             return
+        if self._network:
+            print(f"{'network':9} {self._network}", file=sys.stderr, flush=True)
         for name in ("identity", "contact", "mode", "data_dir", "api", "api_http", "http", "list"):
             if name in document:
                 print(f"{name.replace('_', ' '):9} {document[name]}", file=sys.stderr, flush=True)
@@ -82,7 +109,7 @@ class Speaker:
         from node.cli_render import emit_line
 
         if self._as_json:
-            emit_line(document)
+            emit_line(document if self._network is None else {**document, "network": self._network})
 
 
 class LogLines(logging.Handler):
@@ -112,12 +139,23 @@ class LogLines(logging.Handler):
         )
 
 
-async def serve(config: NodeConfig, speaker: Speaker, more: Service | None = None) -> None:
-    """Run a node with its local API, and what `more` adds to it, until cancelled."""
+async def serve(
+    config: NodeConfig,
+    speaker: Speaker,
+    more: Service | None = None,
+    *,
+    further: Further | None = None,
+    log_lines: bool = True,
+) -> None:
+    """Run a node with its local API, what `more` adds to it, and `further` nodes beside it, until cancelled.
+    `log_lines`: say what the parts log; of several nodes in a process, one does."""
     async with AsyncExitStack() as stack:
-        lines = LogLines(speaker)
-        logging.getLogger().addHandler(lines)
-        stack.callback(logging.getLogger().removeHandler, lines)
+        if log_lines:
+            lines = LogLines(speaker)
+            logging.getLogger().addHandler(lines)
+            stack.callback(logging.getLogger().removeHandler, lines)
+        if further is not None:
+            stack.push_async_callback(further.ended)
         node = node_for(config)
         stack.callback(_say_end, node, speaker)
         await stack.enter_async_context(node)
@@ -125,11 +163,15 @@ async def serve(config: NodeConfig, speaker: Speaker, more: Service | None = Non
         if more is not None:
             where |= await stack.enter_async_context(more(node))
         speaker.ready({**ready_document(await api.call("status", {})), **where})
+        if further is not None:
+            further.start()
         try:
             async with aclosing(api.stream("log", {"last": 1000, "follow": True, "level": "debug"})) as events:
                 async for event in events:
                     speaker.event(event)
         finally:
+            if further is not None:
+                further.cancel()
             speaker.document({"event": "stopping"})
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import platformdirs
 from pydantic import ModelWrapValidatorHandler, PrivateAttr, ValidationError, ValidationInfo, model_validator
 
-from dht.identity import PublicKey
+from dht.identity import PublicKey, is_exempt
 from node.config_files import FileSettings
 from node.config_finding import FindingSettings
 from node.config_host import DEFAULT_PORT, HostSettings
@@ -155,6 +155,10 @@ class NodeConfig(
         """The invites this node has made, and who redeemed them."""
         return self.data_dir / "invites.db"
 
+    def reaches(self, ip: str) -> bool:
+        """Whether the node sends anything to that address."""
+        return self.scope == "any" or is_exempt(ip)
+
     def tells_local_addresses(self, peer: PublicKey) -> bool:
         """Whether a peer is told this machine's private addresses."""
         return self.local_addresses_to == ("all",) or peer in self.local_addresses_to
@@ -185,10 +189,27 @@ class NodeConfig(
             config = handler(data)
             # What a profile says is not what somebody said: it changes with the profile.
             config.model_fields_set.difference_update(profile)
+            config._stays_local()
             return config
         except ValidationError as error:
             origins = info.context if isinstance(info.context, Origins) else Origins({})
             raise explain(cls.model_fields, error, origins) from None
+
+    def _stays_local(self) -> None:
+        """Raises `Contradiction` when somebody asked for what lies beyond the local network."""
+        if self.scope == "any":
+            return
+        needs = "scope = 'any': with 'lan' nothing beyond the local network is talked to"
+        for name in ("bootstrap_lists", "gateways", "websocket"):
+            if getattr(self, name):
+                raise Contradiction(name, needs)
+        if self.port_mapping and "port_mapping" in self.model_fields_set:
+            raise Contradiction("port_mapping = true", needs)
+        if self.listen not in ("0.0.0.0", "::") and not is_exempt(self.listen):
+            raise Contradiction(f"listen = {self.listen}", needs)
+        for contact in self.contacts:
+            if not is_exempt(contact.ip):
+                raise Contradiction(f"contacts with {contact.text}", needs)
 
     @model_validator(mode="after")
     def _together(self) -> NodeConfig:

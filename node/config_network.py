@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from dht.records import MAX_LIFETIME
 from node.config_values import FirstContact, Lower, PeerId, SecretKey, Settings, setting
+
+NetworkName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
 class NetworkSettings(Settings):
@@ -26,6 +30,20 @@ class NetworkSettings(Settings):
         allowed="1-64 letters, digits, dots, dashes and underscores",
         source="UNSOURCED",
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
+    )
+    networks: tuple[NetworkName, ...] = setting(
+        (),
+        "Private networks that `rookery run` runs a node in as well, in the same process.",
+        allowed="a list of names of networks that `rookery network list` shows",
+        source="none: nobody is anywhere unasked",
+        list=True,
+    )
+    scope: Annotated[Literal["any", "lan"], Lower] = setting(
+        "any",
+        "Whom the node talks to: with `lan` private, loopback and link-local addresses alone. It then fetches no list, "
+        "asks no router for a port, and uses no gateway.",
+        allowed="any or lan",
+        source="any: a network is of use across places; exempt addresses as BEP 42 has them",
     )
     network_key: SecretKey | None = setting(
         None,

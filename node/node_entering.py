@@ -74,13 +74,15 @@ def guest_config(config: NodeConfig, invite: Invite) -> NodeConfig:
     return config.replace(
         network=invite.network,
         network_key=invite.key,
-        contacts=invite.contacts,
+        contacts=tuple(contact for contact in invite.contacts if config.reaches(contact.ip)),
         bootstrap_lists=(),
         bootstrap_signers=(),
         bootstrap_threshold=1,
         port=0,
         mode="client",
         websocket=None,
+        # Those of the network the machine is in otherwise: they would see that it is in this one, too.
+        gateways=config.gateways if invite.key is None else (),
         port_mapping=False,
         api=None,
         api_http=None,

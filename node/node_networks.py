@@ -15,7 +15,7 @@ from functools import partial
 from dht.constants import KEY_BYTES
 from dht.contact import Contact
 from dht.errors import LocalError
-from dht.identity import IdentityKey, PublicKey
+from dht.identity import IdentityKey, PublicKey, is_exempt
 from node.adapters.network_store import (
     FILE_NAME,
     MAX_CONTACTS,
@@ -37,7 +37,13 @@ def store_of(config: NodeConfig) -> NetworkStore:
 
 
 def found(
-    store: NetworkStore, name: str, identity: IdentityKey, now: float, *, members_invite: bool = False
+    store: NetworkStore,
+    name: str,
+    identity: IdentityKey,
+    now: float,
+    *,
+    members_invite: bool = False,
+    lan_only: bool = False,
 ) -> Network:
     """Found a private network with `identity` as its first member. Raises `LocalError`."""
     authority = IdentityKey.generate()
@@ -49,6 +55,7 @@ def found(
         chain_bytes([own]),
         founder_seed=authority.seed,
         members_invite=members_invite,
+        lan_only=lan_only,
     )
     store.add(network, identity)
     return network
@@ -58,16 +65,21 @@ def in_network(config: NodeConfig) -> NodeConfig:
     """The settings of a node in the private network that `config` names, or `config` where that is none of ours.
 
     It has a folder of its own, and so its own journal, keys, invites and local API. What belongs to the public network
-    stays there: lists, gateways, the API's address. Raises `LocalError`.
+    stays there: lists, gateways, the API's address, and first contacts unless they were said together with the network,
+    for a datagram sent there would tell that this machine is in another network, too. Raises `LocalError`.
     """
     store = store_of(config)
     if config.network_key is not None or config.network not in store.names():
         return config
     network = store.load(config.network)
+    lan = network.lan_only or config.scope == "lan"
+    contacts = dict.fromkeys((*(config.contacts if _said_together(config) else ()), *network.contacts))
     return config.replace(
         data_dir=store.folder_of(network.name),
         network_key=network.key,
-        contacts=tuple(dict.fromkeys((*config.contacts, *network.contacts))),
+        contacts=tuple(contact for contact in contacts if not lan or is_exempt(contact.ip)),
+        scope="lan" if lan else "any",
+        port_mapping=config.port_mapping and not lan,
         bootstrap_lists=(),
         bootstrap_signers=(),
         bootstrap_threshold=1,
@@ -75,6 +87,21 @@ def in_network(config: NodeConfig) -> NodeConfig:
         api=None,
         api_http=None,
     )
+
+
+def beside(config: NodeConfig, name: str) -> NodeConfig:
+    """The settings of a further node in the private network `name`, in the process of another. Raises `LocalError`."""
+    store_of(config).load(name)
+    return in_network(config.replace(network=name, network_key=None, contacts=(), port=0, websocket=None))
+
+
+def _said_together(config: NodeConfig) -> bool:
+    """Whether first contacts were named where the network was, or nearer to the command: then they are its own."""
+    return _nearness(config.origins["contacts"]) >= _nearness(config.origins["network"])
+
+
+def _nearness(origin: str) -> int:
+    return 2 if origin.startswith("flag ") else 1 if origin.startswith("variable ") else 0
 
 
 def network_of(config: NodeConfig) -> Network | None:

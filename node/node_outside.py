@@ -156,7 +156,8 @@ class Outside:
         work: dict[str, Callable[[], Awaitable[None]]] = {"paths": self.paths.run, "relays": self.mesh.run}
         if parts.watch_interfaces:
             work["this machine's addresses"] = self._watch
-        if config.port_mapping and parts.map_ports and config.listen in ("0.0.0.0", "::") and config.mode != "client":
+        asks = config.port_mapping and config.scope == "any" and parts.map_ports
+        if asks and config.listen in ("0.0.0.0", "::") and config.mode != "client":
             work["port mapping"] = lambda: self._map(ipv6=False)
             if config.listen == "::":
                 work["the pinhole for IPv6"] = lambda: self._map(ipv6=True)

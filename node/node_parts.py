@@ -27,6 +27,7 @@ from node.config_upkeep import dht_tunables
 from node.driver import Datagrams
 from node.node_keys import FileKeys, Keys
 from node.node_lan_means import LanMeans
+from node.node_scope import LocalDatagrams
 from node.ports import Answerless, Session
 from node.protocols.punching import Budget
 from node.storage import Storage
@@ -58,11 +59,13 @@ async def open_webrtc_answerless(
     from node.adapters.answerless import WebRtcAnswerless
     from node.adapters.certificate import load_or_create_certificate
 
-    if not isinstance(datagrams, UdpSockets):
+    if not isinstance(datagrams.inner if isinstance(datagrams, LocalDatagrams) else datagrams, UdpSockets):
         return None
     only = None if config.listen in ("0.0.0.0", "::") else config.listen
     certificate = load_or_create_certificate(config.certificate_file)
-    return await WebRtcAnswerless.open(identity, datagrams, certificate, rng=rng, only_address=only)
+    return await WebRtcAnswerless.open(
+        identity, datagrams, certificate, rng=rng, only_address=only, reaches=config.reaches
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +105,12 @@ async def datagrams_for(parts: NodeParts, config: NodeConfig) -> Datagrams:
     """Bind where the configuration says; the default port gives way to any free one."""
     hosts = ["0.0.0.0", "::"] if config.listen == "::" else [config.listen]
     try:
-        return await parts.open_datagrams(hosts, config.port)
+        sockets = await parts.open_datagrams(hosts, config.port)
     except LocalError:
         if config.port_is_explicit:
             raise
-        return await parts.open_datagrams(hosts, 0)
+        sockets = await parts.open_datagrams(hosts, 0)
+    return LocalDatagrams(sockets) if config.scope == "lan" else sockets
 
 
 def engine_for(parts: NodeParts, config: NodeConfig, node_key: NodeKey, now: float) -> DhtEngine:
@@ -130,17 +134,19 @@ def make_session(
 
     # Only public nodes see us as others do; behind one router, host addresses are enough.
     public = [contact.address for contact in engine.contacts() if not is_exempt(contact.ip)]
-    observed = () if tunnelled else engine.public_addresses
+    local = settings.scope == "lan"
+    observed = () if tunnelled or local else engine.public_addresses
     if settings.hide_address:
         hidden = WebRtcConfig(udp_blocked=True, share_local=False, only_addresses=())
         return WebRtcSession(hidden) if parts.new_session is None else parts.new_session(hidden)
     config = WebRtcConfig(
-        stun_servers=() if tunnelled else _of_each_family(public),
+        stun_servers=() if tunnelled or local else _of_each_family(public),
         observed=observed,
         udp_blocked=tunnelled,
         share_local=settings.tells_local_addresses(peer),
         budget=parts.punch_budget,
         include_loopback=settings.include_loopback,
+        reaches=settings.reaches,
         # Whoever names one address to listen on does not want to be reached at others.
         only_addresses=None if settings.listen in ("0.0.0.0", "::") else (settings.listen,),
     )

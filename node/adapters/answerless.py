@@ -46,6 +46,7 @@ class WebRtcAnswerless:
         certificate: KeptCertificate,
         rng: random.Random,
         only_address: str | None,
+        reaches: Callable[[str], bool],
     ) -> None:
         self.fingerprint = certificate.fingerprint
         self.on_opened: Callable[[PublicKey, Opened], None] = _nobody
@@ -53,6 +54,7 @@ class WebRtcAnswerless:
         self._certificate = certificate
         self._rng = rng
         self._only_address = only_address
+        self._reaches = reaches
         self._listener: Listener | None = None
         self._port: SharedPort | None = None
         self._loaded: RunCertificate | None = None
@@ -69,10 +71,11 @@ class WebRtcAnswerless:
         *,
         rng: random.Random | None = None,
         only_address: str | None = None,
+        reaches: Callable[[str], bool] = lambda _ip: True,
     ) -> WebRtcAnswerless:
         """Listen on `port`. `rng` makes keys: outside of simulations it must be `random.SystemRandom`, the default.
-        `only_address`: dial from this address of ours alone."""
-        self = cls(identity, certificate, rng or random.SystemRandom(), only_address)
+        `only_address`: dial from this address of ours alone. `reaches(ip)`: whether an address may be dialled."""
+        self = cls(identity, certificate, rng or random.SystemRandom(), only_address, reaches)
         self._port = port
         self._listener = Listener(port, self._rng, self._begin)
         return self
@@ -92,6 +95,8 @@ class WebRtcAnswerless:
             raise LocalError(f"a fingerprint has {FINGERPRINT_BYTES} bytes, not {len(fingerprint)}")
         if self._closing:
             raise LinkError(LinkEnd(LinkFault.CLOSED_BY_US, "the node is stopping"))
+        if not self._reaches(address[0]):
+            raise LinkError(LinkEnd(LinkFault.ICE_FAILED, f"{address[0]} is not on the local network (scope = lan)"))
         task = asyncio.current_task()
         assert task is not None
         self._dials.add(task)

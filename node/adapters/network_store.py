@@ -75,6 +75,8 @@ class Network:
     """The authority's secret, where this machine founded the network."""
     members_invite: bool = False
     """Whether those whom we invite may invite others."""
+    lan_only: bool = False
+    """Whether our node in it talks to the local network alone."""
     contacts: tuple[Contact, ...] = ()
     revocations: tuple[bytes, ...] = ()
     members: tuple[MemberMet, ...] = ()
@@ -168,6 +170,7 @@ def _to_json(network: Network) -> dict[str, Any]:
         "chain": network.chain.hex(),
         "founder_seed": None if network.founder_seed is None else network.founder_seed.hex(),
         "members_invite": network.members_invite,
+        "lan_only": network.lan_only,
         "contacts": [contact.text for contact in network.contacts[:MAX_CONTACTS]],
         "revocations": [raw.hex() for raw in network.revocations[:MAX_REVOCATIONS]],
         "members": [
@@ -195,6 +198,7 @@ def _from_json(said: dict[str, Any]) -> Network:
         chain=chain,
         founder_seed=None if seed is None else bytes.fromhex(seed),
         members_invite=bool(said["members_invite"]),
+        lan_only=bool(said.get("lan_only", False)),
         contacts=tuple(parse_contact(text) for text in said["contacts"]),
         revocations=tuple(bytes.fromhex(text) for text in said["revocations"]),
         members=tuple(

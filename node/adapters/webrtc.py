@@ -64,6 +64,8 @@ class WebRtcConfig:
     """Offer 127.0.0.1 as well: for peers on one machine."""
     only_addresses: tuple[str, ...] | None = None
     """Bind to these addresses alone."""
+    reaches: Callable[[str], bool] = lambda _ip: True
+    """Whether an address may be sent to: others are neither tried nor answered nor offered."""
     budget: Budget = field(default_factory=Budget)
     """Of ports tried at others' routers; a node shares one among its sessions."""
     ice_timeout: float = 15.0
@@ -170,6 +172,7 @@ class WebRtcSession:
             only_addresses=config.only_addresses,
             stun_servers=config.stun_servers,
             observed=config.observed,
+            reaches=config.reaches,
         )
         gatherer = DirectGatherer(connection)
         certificate = current_certificate(int(time.time() // CERTIFICATE_LIFETIME))
@@ -253,6 +256,8 @@ class WebRtcSession:
         from aiortc.rtcicetransport import RTCIceParameters
 
         for index, candidate in enumerate(remote.candidates):
+            if not self.config.reaches(candidate.host):
+                continue
             await ice.addRemoteCandidate(
                 RTCIceCandidate(
                     component=1,

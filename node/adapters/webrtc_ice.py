@@ -116,6 +116,7 @@ class DirectConnection(Connection):
         only_addresses: Sequence[str] | None = None,
         stun_servers: Sequence[Address] = (),
         observed: Sequence[Address] = (),
+        reaches: Callable[[str], bool] = lambda _ip: True,
     ) -> None:
         super().__init__(ice_controlling=controlling)
         self.data_sink: DataSink | None = None
@@ -124,6 +125,7 @@ class DirectConnection(Connection):
         self._only_addresses = only_addresses
         self._stun_servers = tuple(stun_servers)
         self._observed = tuple(observed)
+        self._reaches = reaches
         self.report = NatReport()
         """What gathering told of the router before us."""
         self.puncher: Puncher | None = None
@@ -144,6 +146,11 @@ class DirectConnection(Connection):
     def adopt(self, protocol: BatchedStunProtocol) -> None:
         """Take one more socket in; its checks are answered, and it is closed with the connection."""
         self._protocols.append(protocol)
+
+    def request_received(self, message: stun.Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        """Answer a check, unless it comes from where nothing may be sent to."""
+        if self._reaches(addr[0]):
+            super().request_received(message, addr, protocol)
 
     async def gather_candidates(self) -> None:
         """Bind one socket an address, then ask the neighbours how it looks from outside."""
@@ -235,6 +242,7 @@ class DirectConnection(Connection):
         addresses = list(self._only_addresses or get_host_addresses(use_ipv4=True, use_ipv6=True))
         if self._include_loopback and "127.0.0.1" not in addresses:
             addresses.append("127.0.0.1")
+        addresses = [address for address in addresses if self._reaches(address)]
         loop = asyncio.get_running_loop()
         hosts: list[BatchedStunProtocol] = []
         for address in addresses[:MAX_HOST_CANDIDATES]:
