@@ -22,12 +22,12 @@ class Further:
         """`run(name)` runs the node in that network until cancelled. Raises `RookeryError` when it cannot."""
         self._names = names
         self._run = run
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Start them all."""
         for name in self._names:
-            self._tasks.add(asyncio.get_running_loop().create_task(self._carefully(name)))
+            self._tasks.append(asyncio.get_running_loop().create_task(self._carefully(name)))
 
     def cancel(self) -> None:
         """Tell them to end; their ends take place beside that of the command's own node."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,10 @@ from node.node_networks import beside, found, in_network
 ME = IdentityKey.from_seed(b"m" * 32)
 PUBLIC = Contact(NodeKey.from_secret(b"p" * 32).public, ("127.0.0.1", 7000))
 FAR = Contact(NodeKey.from_secret(b"f" * 32).public, ("9.9.9.9", 7000))
+
+
+def configured(**settings: Any) -> NodeConfig:
+    return NodeConfig(**settings)
 
 
 def founded(folder: Path, *names: str, lan_only: bool = False) -> None:
@@ -59,7 +64,7 @@ async def test_one_that_cannot_run_is_told_and_the_others_run_on(caplog: pytest.
 
 def test_which_networks_are_meant(tmp_path: Path) -> None:
     founded(tmp_path, "club", "family")
-    machine = NodeConfig(data_dir=tmp_path, networks=["family", "gone", "family"])
+    machine = configured(data_dir=tmp_path, networks=["family", "gone", "family"])
     assert networks_beside(machine, every=False) == ["family", "gone"]
     assert networks_beside(machine, every=True) == ["family", "gone", "club"]
     assert networks_beside(machine.replace(network="club"), every=True) == ["family", "gone"]
@@ -69,7 +74,7 @@ def test_which_networks_are_meant(tmp_path: Path) -> None:
 
 def test_a_further_node_has_all_of_its_own_and_no_contact_of_the_public_network(tmp_path: Path) -> None:
     founded(tmp_path, "club")
-    machine = NodeConfig(
+    machine = configured(
         data_dir=tmp_path,
         port=7000,
         contacts=[PUBLIC.text],
@@ -97,7 +102,7 @@ def test_contacts_belong_to_the_network_they_are_named_with(tmp_path: Path, flag
 
 def test_a_network_that_is_local_keeps_its_node_so(tmp_path: Path) -> None:
     founded(tmp_path, "club", lan_only=True)
-    machine = NodeConfig(data_dir=tmp_path, network="club", contacts=[PUBLIC.text, FAR.text], port_mapping=True)
+    machine = configured(data_dir=tmp_path, network="club", contacts=[PUBLIC.text, FAR.text], port_mapping=True)
     config = in_network(machine)
     assert (config.scope, config.port_mapping, [contact.text for contact in config.contacts]) == (
         "lan",
