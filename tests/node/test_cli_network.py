@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -30,7 +31,7 @@ def rookery(*args: str) -> Result:
     return CliRunner().invoke(app, args)
 
 
-def told(*args: str) -> dict[str, object]:
+def told(*args: str) -> dict[str, Any]:
     result = rookery(*args, "--json")
     assert result.exit_code == 0, result.output
     return dict(json.loads(result.stdout))
@@ -72,7 +73,7 @@ def test_a_network_is_founded_listed_and_shown_without_its_secrets(home: Path) -
     assert club.founder_seed is not None
     for output in (json.dumps(document), rookery("network", "show", "club").output, result.output):
         assert club.key.hex() not in output and club.founder_seed.hex() not in output
-    assert [one["network"] for one in told("network", "list")["networks"]] == ["club"]  # type: ignore[attr-defined]
+    assert [one["network"] for one in told("network", "list")["networks"]] == ["club"]
     assert "club" in rookery("network", "list").stdout
 
 
@@ -119,7 +120,7 @@ def test_members_are_listed_and_revoked_on_disk(home: Path) -> None:
     told("network", "create", "club")
     assert "no other member was met yet" in rookery("network", "members", "club").output
     met(home)
-    (member,) = told("network", "members", "club")["members"]  # type: ignore[misc]
+    (member,) = told("network", "members", "club")["members"]
     assert (member["peer"], member["revoked_at"]) == (MEMBER.text, None)
     said = told("network", "revoke", "club", MEMBER.text)
     club = store(home).load("club")
