@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from dht.constants import KEY_BYTES
-from dht.contact import PACKED_V4, PACKED_V6, Contact, unpack_contact
+from dht.contact import PACKED_V4, PACKED_V6, Address, Contact, unpack_address, unpack_contact
+from dht.errors import DecodeError
 from dht.events import HomesChanged, SignalDone
 from dht.forwarding import registration_message
 from dht.identity import IdentityKey
@@ -17,7 +18,7 @@ from dht.operation import Context, Operation, QuietWalk
 from dht.records import Refusal, peer_place
 from dht.requests import Pending
 from dht.routing import diverse
-from dht.wire import Message, Ping, Register, Registered, Signal, Signaled
+from dht.wire import Message, Ping, Pong, Register, Registered, Signal, Signaled
 
 _REGISTER_VALID = 600
 """Seconds a signed registration may be shown: as long as the token inside it can live (BEP 5: 10 minutes)."""
@@ -31,6 +32,14 @@ CHECKS: Final = 2
 """Questions, each sent twice, that a home node leaves unanswered before it counts as dead. Where one datagram in twenty
 is lost, and a question or its answer one time in ten, that mistakes one in 10,000: at a question every 6 s to each of
 three, one in five hours. UNSOURCED beyond that."""
+
+
+LEAST_KEEPALIVE: Final = 15.0
+"""Seconds to which the interval between renewals shrinks at the most: the least that RFC 6263 section 4.5 would have
+anybody send keep-alives by default; a router that forgets sooner is hard to be called behind."""
+
+SHORTER: Final = 2 / 3
+"""Of an interval that a router's mapping did not outlive, the next that is tried. UNSOURCED: 60 s, 40, 27, 18, 15."""
 
 
 class SignalOperation(Operation):
@@ -119,6 +128,9 @@ class HomeKeeper(EntryKeeper):
         """Home nodes that are asked at present whether they live."""
         self._silent: dict[Contact, int] = {}
         """Questions in a row that home nodes have left unanswered."""
+        self._keepalive = context.config.home_keepalive
+        self._observed: tuple[Contact, Address] | None = None
+        """Which home node last saw us where."""
         self._plain: set[Contact] = set()
         """Who was asked beyond those needed, and has no other address either."""
         self._others: dict[Contact, Contact] = {}
@@ -141,8 +153,14 @@ class HomeKeeper(EntryKeeper):
 
     @property
     def keepalive(self) -> float:
-        """Seconds between renewals."""
-        return self.context.config.home_keepalive
+        """Seconds between renewals: fewer where the router before us has been seen to forget sooner."""
+        return self._keepalive
+
+    def renew_all(self, now: float) -> None:
+        """We are on another network: what was learnt of the last one's router says nothing."""
+        self._keepalive = self.context.config.home_keepalive
+        self._observed = None
+        super().renew_all(now)
 
     def tick(self, now: float) -> float:
         """Do what is due; ask home nodes that have been silent for long, all together."""
@@ -169,7 +187,7 @@ class HomeKeeper(EntryKeeper):
     @property
     def _checking(self) -> bool:
         """Whether home nodes are asked between renewals."""
-        return self.context.config.home_check < self.keepalive
+        return self.context.config.home_check < self.context.config.home_keepalive
 
     def _heard(self, home: Contact) -> float:
         peer = self.context.requests.peer(home.key)
@@ -207,6 +225,8 @@ class HomeKeeper(EntryKeeper):
         self._silent.pop(pending.contact, None)
         if pending.tag is Ping:
             self._asked.discard(pending.contact)
+            if isinstance(message, Pong):
+                self._look_at_mapping(pending.contact, message.observed)
             self.wanted(self.next_tick(now))
             return
         if not isinstance(message, Registered):
@@ -217,7 +237,23 @@ class HomeKeeper(EntryKeeper):
         self._others.pop(pending.contact, None)
         if refusal is Refusal.NONE and (other := _other(pending.contact, message.other)) is not None:
             self._others[pending.contact] = other
+        if refusal is Refusal.NONE and not self._checking and pending.contact in self.homes[:1]:
+            # Right behind a renewal, by the mapping that it went out by: where does the nearest one see us now?
+            self._check(pending.contact, now)
         self.settle(pending.contact, refusal, message.lifetime, now)
+
+    def _look_at_mapping(self, home: Contact, packed: bytes) -> None:
+        """Renew sooner from now on where the router has given us another port since the last time: between the two it
+        had forgotten us, and a signal would have been lost. One that gives the same port again is not found out."""
+        try:
+            observed = unpack_address(packed)
+        except DecodeError:
+            return  # the engine counts it
+        last, self._observed = self._observed, (home, observed)
+        if self._checking or last is None or last[0] != home or last[1][0] != observed[0] or last[1] == observed:
+            return
+        self._keepalive = min(self._keepalive, max(LEAST_KEEPALIVE, self._keepalive * SHORTER))
+        self.context.count("mapping_lost")
 
     def settle(self, node: Contact, refusal: Refusal, lifetime: float, now: float) -> None:
         """A node has answered. One more than enough was asked because none had both families: it stays if it has."""

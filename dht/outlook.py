@@ -25,7 +25,8 @@ _FEW_CLOCKS: Final = 3
 """Below this many, one wrong clock would decide."""
 
 _FIRST_ROUNDS: Final = 15.0
-"""Seconds to the next round while nobody has told us our address or tried our port yet."""
+"""Seconds to the next round while nobody has told us our address or tried our port yet; after that twice as many each
+time: behind a router that shows everybody another port nobody ever will."""
 
 
 class Outlook:
@@ -50,6 +51,7 @@ class Outlook:
         self._on_mode = on_mode
         self._round: DialBackRound | None = None
         self._next_round: float | None = None
+        self._unsettled = _FIRST_ROUNDS
         self.due = inf
         """When `tick` is to be called, Unix seconds."""
         self._clocks: list[float] = []
@@ -74,6 +76,7 @@ class Outlook:
 
     def start_round(self, now: float) -> None:
         """Ask now: after a join, or when the network has changed."""
+        self._unsettled = _FIRST_ROUNDS
         self._start_round(now)
         self._set_due()
 
@@ -98,7 +101,8 @@ class Outlook:
         if self._round is not None and self._round.ends <= now:
             self._round.finish(now)
         if self._next_round is not None and self._next_round <= now + self._config.timer_slack:
-            self.start_round(now)
+            self._start_round(now)
+            self._set_due()
 
     def on_pong(self, pending: Pending, message: Pong, now: float) -> None:
         """Somebody told us our address and the time."""
@@ -129,7 +133,10 @@ class Outlook:
     def _on_round(self, reached: int, asked: int, now: float) -> None:
         self._round = None
         settled = self.address is not None and (asked > 0 or not self._deciding)
-        interval = self._config.dial_back_interval * self._rng.uniform(0.8, 1.2) if settled else _FIRST_ROUNDS
+        interval = self._config.dial_back_interval * self._rng.uniform(0.8, 1.2)
+        if not settled:
+            interval = min(interval, self._unsettled)
+            self._unsettled *= 2
         self._next_round = now + interval
         self._set_due()
         if self.reachability.on_dial_back_round(reached, asked):

@@ -16,7 +16,7 @@ class UpkeepSettings(Settings):
     home_keepalive: float = setting(
         25.0,
         "Seconds between renewals of the entries by which others reach this node behind its router. A router that "
-        "forgets sooner cuts it off in between.",
+        "forgets sooner cuts it off in between, until the other port that it gives next time tells.",
         allowed="seconds, from 5 to 80",
         source="RFC 4787 REQ-5 asks routers for 120 s; many give 30",
         ge=5,
