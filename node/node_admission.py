@@ -13,10 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from dht.errors import DecodeError, LocalError
+from dht.errors import DecodeError
 from dht.identity import IdentityKey, PublicKey
 from node.adapters.network_store import MemberMet, Network
 from node.node_events import EventLog, NodeEvent
+from node.node_kept_network import NetworkFile
 from node.node_networks import revocation_by
 from node.ports import Link, LinkEnd, LinkError, LinkFault, Stream, StreamEnded, StreamHandler, StreamReset
 from node.protocols.admission import (
@@ -104,15 +105,15 @@ class Admission:
         self,
         identity: IdentityKey,
         network: Network,
-        save: Callable[[Network], None],
+        file: NetworkFile,
         links: Links,
         events: EventLog,
         now: Callable[[], float],
     ) -> None:
-        """`save` keeps a changed network; it may wait for the disk."""
+        """`file` keeps a changed network."""
         self._identity = identity
         self.network = network
-        self._save = save
+        self._file = file
         self._links = links
         self._events = events
         self._now = now
@@ -142,6 +143,8 @@ class Admission:
                 chain = await (self._greet(link) if link.initiated else waiting)
         except (NoMember, DecodeError, StreamEnded, StreamReset, LinkError, TimeoutError) as error:
             reason = _reason(error)
+            if link.initiated:  # Perhaps we were invited again, in another process: then the next try succeeds.
+                self.network = await self._file.renewal(self.network)
             if not isinstance(error, LinkError):  # A guest who redeems an invite comes and goes with no certificate.
                 self._events.add(MemberRefused(self._now(), link.peer, reason))
             await link.close()
@@ -153,11 +156,12 @@ class Admission:
         link.register(NEWS_STREAM, self._hear)
 
     async def close(self) -> None:
-        """Stop telling."""
+        """Stop telling, and write down what is known."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await self._file.close()
 
     async def _greet(self, link: Link) -> tuple[Certificate, ...]:
         stream = await link.open_stream(STREAM_NAME)
@@ -204,16 +208,12 @@ class Admission:
 
     def _keep(self, network: Network) -> None:
         self.network = network
-        self._run(asyncio.to_thread(self._save, network))
+        self._file.keep(network)
 
     def _run(self, work: object) -> None:
         async def carefully() -> None:
-            try:
+            with suppress(LinkError, StreamReset):
                 await work  # type: ignore[misc]
-            except (LinkError, StreamReset):
-                pass
-            except LocalError as error:
-                log.warning("the network %s was not saved: %s", self.network.name, error)
 
         task = asyncio.get_running_loop().create_task(carefully())
         self._tasks.add(task)

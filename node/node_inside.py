@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from dht.engine import DhtEngine
 from dht.events import AddressChanged, ClockSuspect, HomesChanged, Mode, ModeChanged, ProbeRequested
 from dht.identity import IdentityKey, NodeKey, PublicKey
-from node.adapters.network_store import save_network
 from node.config import NodeConfig
 from node.driver import Datagrams, Driver
 from node.node_admission import Admission
@@ -23,6 +21,7 @@ from node.node_files import Files
 from node.node_inviting import Inviting
 from node.node_joining import Joining
 from node.node_journal import Journal, open_journal, restore, restored_contacts
+from node.node_kept_network import NetworkFile
 from node.node_lan import Lan
 from node.node_links import Links
 from node.node_lookups import Lookups
@@ -262,7 +261,7 @@ class Inside:
         door = Admission(
             self._secret,
             network,
-            partial(save_network, self._config.data_dir),
+            NetworkFile(self._config.data_dir),
             self.links,
             self._events,
             self.driver.now,

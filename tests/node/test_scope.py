@@ -26,7 +26,7 @@ from simulations.loop import run as run_virtually
 from simulations.network import Network
 from simulations.randomness import Streams
 from tests.linking import linked
-from tests.node.node_network import VirtualNetwork
+from tests.node.node_network import NodeNetwork, VirtualNetwork, found
 
 PEER = IdentityKey.from_seed(b"p" * 32).public
 FAR = Contact(NodeKey.from_secret(b"f" * 32).public, ("9.9.9.9", 7716))
@@ -205,3 +205,18 @@ async def test_nobody_is_dialled_there(tmp_path: Path) -> None:
         await answerless.dial(PEER, ("9.9.9.9", 7716), bytes(32), timeout=5)
     assert refused.value.end.fault is LinkFault.ICE_FAILED
     await answerless.close()
+
+
+async def test_members_of_a_local_network_dial_each_other_as_ever(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        net = NodeNetwork(tmp_path, stack)
+        net.parts = {"watch_interfaces": False, "map_ports": False}  # Real sockets and WebRTC.
+        one, two = [await net.start(name, scope="lan") for name in ("one", "two")]
+        assert await two.wait_joined(20)
+        await found(two, one)
+        outcome = await two.connect(one.identity, timeout=20)
+        assert outcome.connected, outcome.detail
+        answerless = one.inside._answerless
+        assert isinstance(answerless, WebRtcAnswerless)
+        assert answerless.counters["opened"] == 1  # Dialled with no answer, at the port that is kept near.
+        assert one.inside.datagrams.counters["out_of_scope"] == 0
