@@ -27,7 +27,7 @@ from node.adapters.network_store import (
 )
 from node.config import NodeConfig
 from node.protocols.invite_ports import GrantRefused
-from node.protocols.membership import NoMember, Rights, chain_bytes, check_chain, issue
+from node.protocols.membership import NoMember, Rights, chain_bytes, check_chain, issue, read_chain
 from node.protocols.revocation import Revocation, Revocations, revoke
 
 
@@ -131,6 +131,9 @@ class StoredMembership:
             known = await asyncio.to_thread(self._store.load, network)
             if known.authority != authority:
                 raise GrantRefused(f"this machine is in another network of the name {network}: leave that first")
+            if read_chain(known.chain)[0].member != self._identity.public:
+                whose = f"this machine is somebody else in {network}"
+                raise GrantRefused(f"{whose}: `rookery join --network {network}` joins as that one")
             await asyncio.to_thread(self._store.renew, network, key, certificate)
             return
         may_invite = bool(chain[0].rights & Rights.INVITE)

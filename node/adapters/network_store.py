@@ -26,8 +26,11 @@ from node.protocols.revocation import MAX_REVOCATIONS
 
 FILE_NAME: Final = "network.json"
 
-NAME: Final = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
-"""As the setting `network` has it."""
+NAME: Final = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,64}")
+"""As the setting `network` has it, but none that begins with a dot: it is a folder's name, and `..` one outside."""
+
+PUBLIC: Final = "main"
+"""The public network's name: one of ours that was called so would take the place of it, unseen."""
 
 MAX_FILE: Final = 4 * 1024 * 1024
 """Bytes: all revocations, members and contacts there may be."""
@@ -97,12 +100,15 @@ class NetworkStore:
         """The networks there are, by name."""
         if not self.folder.is_dir():
             return []
-        return sorted(path.parent.name for path in self.folder.glob(f"*/{FILE_NAME}") if NAME.match(path.parent.name))
+        return sorted(path.parent.name for path in self.folder.glob(f"*/{FILE_NAME}") if is_name(path.parent.name))
 
     def folder_of(self, name: str) -> Path:
         """The data folder of a node in that network. Raises `LocalError` for what is no name of one."""
-        if not NAME.match(name):
-            raise LocalError(f"{name!r} is no name of a network: 1-64 letters, digits, dots, dashes and underscores")
+        if name == PUBLIC:
+            raise LocalError(f"{name!r} is the public network: a private one needs another name")
+        if not is_name(name):
+            problem = "1-64 letters, digits, dots, dashes and underscores, the first no dot"
+            raise LocalError(f"{name!r} is no name of a network: {problem}")
         return self.folder / name
 
     def load(self, name: str) -> Network:
@@ -136,6 +142,11 @@ class NetworkStore:
             shutil.rmtree(self.folder_of(name))
         except OSError as error:
             raise LocalError(f"{self.folder_of(name)} cannot be removed: {error.strerror}") from None
+
+
+def is_name(name: str) -> bool:
+    """Whether a private network may be called so."""
+    return NAME.fullmatch(name) is not None and name != PUBLIC
 
 
 def networks_folder(data_dir: Path) -> Path:

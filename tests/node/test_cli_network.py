@@ -85,7 +85,7 @@ def test_options_of_founding_are_kept(home: Path) -> None:
     assert store(home).load("club").lan_only
 
 
-@pytest.mark.parametrize("name", ["a b", "../up", "", "x" * 65, "näme"])
+@pytest.mark.parametrize("name", ["a b", "../up", "..", "", "x" * 65, "näme"])
 def test_names_that_are_none_are_refused(home: Path, name: str) -> None:
     code, message = failure("network", "create", name)
     assert code == 2 and "is no name of a network: 1-64 letters" in message

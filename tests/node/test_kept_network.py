@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from node.adapters.network_store import Network, load_network, save_network
+from dht.errors import LocalError
+from node.adapters.network_store import Network, NetworkStore, load_network, save_network
 from node.node_kept_network import NetworkFile
+from node.node_networks import StoredMembership
 from node.node_results import Reason
+from node.protocols.invite_ports import GrantRefused
 from node.protocols.membership import Rights, chain_bytes, issue
 from tests.node.test_admission import AUTHORITY, KEYS, NETWORK_KEY, Club, club, meet
 
@@ -85,3 +88,18 @@ async def test_a_running_node_comes_back_with_the_certificate_that_join_has_kept
     assert (await ben.connect(ada.identity, timeout=10)).connected
     await ben.inside.admission.close()
     assert load_network(club.folder / "ben").chain == again
+
+
+async def test_what_an_invite_brings_takes_no_other_place(tmp_path: Path) -> None:
+    store, me, other = NetworkStore(tmp_path / "networks"), KEYS["ben"], KEYS["cleo"]
+    granted = {
+        key: chain_bytes([issue(AUTHORITY, AUTHORITY.public, key.public, Rights.MEMBER, NOW)]) for key in (me, other)
+    }
+    for name in ("..", ".", "main"):
+        with pytest.raises(LocalError):
+            await StoredMembership(store, me, lambda: NOW).accept_grant(name, NETWORK_KEY, granted[me], ())
+    assert not (tmp_path / "network.json").exists() and store.names() == []
+    await StoredMembership(store, other, lambda: NOW).accept_grant("club", NETWORK_KEY, granted[other], ())
+    with pytest.raises(GrantRefused, match="`rookery join --network club` joins as that one"):
+        await StoredMembership(store, me, lambda: NOW).accept_grant("club", NETWORK_KEY, granted[me], ())
+    assert store.load("club").chain == granted[other]

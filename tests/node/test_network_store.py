@@ -37,9 +37,19 @@ def test_a_second_one_of_the_name_is_refused_and_names_cannot_leave_the_folder(s
     found(store, "club", OWN, NOW)
     with pytest.raises(LocalError, match="leave it first"):
         found(store, "club", OWN, NOW)
-    for name in ("../club", "a/b", "", "x" * 65):
+    for name in ("../club", "a/b", "", "x" * 65, "..", ".", ".club", "club\n"):
         with pytest.raises(LocalError, match="is no name of a network"):
             found(store, name, OWN, NOW)
+        with pytest.raises(LocalError, match="is no name of a network"):
+            store.remove(name)
+
+
+def test_none_takes_the_place_of_the_public_network(store: NetworkStore) -> None:
+    with pytest.raises(LocalError, match="'main' is the public network"):
+        found(store, "main", OWN, NOW)
+    found(store, "club", OWN, NOW)
+    store.folder_of("club").rename(store.folder / "main")
+    assert store.names() == []
 
 
 def test_what_is_not_there_is_named_with_what_is(store: NetworkStore) -> None:
