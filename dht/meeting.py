@@ -31,12 +31,12 @@ can call. UNSOURCED: among nodes of which a third has both, that finds one for 8
 CHECKS: Final = 2
 """Questions, each sent twice, that a home node leaves unanswered before it counts as dead. Where one datagram in twenty
 is lost, and a question or its answer one time in ten, that mistakes one in 10,000: at a question every 6 s to each of
-three, one in five hours. UNSOURCED beyond that."""
+three, one in six hours. UNSOURCED beyond that."""
 
 
 LEAST_KEEPALIVE: Final = 15.0
-"""Seconds to which the interval between renewals shrinks at the most: the least that RFC 6263 section 4.5 would have
-anybody send keep-alives by default; a router that forgets sooner is hard to be called behind."""
+"""Seconds to which the interval between renewals shrinks at the most: the interval that RFC 6263
+gives keep-alives over UDP by default (Tr). Behind a router that forgets sooner nobody can be called."""
 
 SHORTER: Final = 2 / 3
 """Of an interval that a router's mapping did not outlive, the next that is tried. UNSOURCED: 60 s, 40, 27, 18, 15."""

@@ -87,7 +87,8 @@ async def homes(world: World, p: Homes) -> None:
     world.watchers.append(ears)
     world.add(p.nodes)
     await world.settle()
-    peers = world.add(p.peers, REACHED)
+    # Deaths must not all come at the same moment of the peers' renewals.
+    peers = world.add(p.peers, REACHED, spread=world.config.home_keepalive)
     await world.settle()
     await world.run(minutes=2)
     before, changes = _moved(world, peers), sum(map(len, ears.homes.values()))
@@ -112,6 +113,7 @@ def _moved(world: World, peers: Sequence[Peer]) -> int:
 async def _round(world: World, p: Homes, ears: Ears, peers: Sequence[Peer], dead: int) -> None:
     """Kill `dead` home nodes of as many peers as can be; watch for a minute; bring them back."""
     rng = world.streams.stream(f"homes/{dead}/{world.elapsed:.0f}")
+    await world.run(seconds=rng.uniform(0.0, world.config.home_keepalive))
     living = {peer.engine.own_key: peer for peer in world.living}
     homes = {peer.index: [living[home.key] for home in peer.engine.homes() if home.key in living] for peer in peers}
     victims = _victims(homes, dead, rng)
