@@ -84,6 +84,12 @@ class Facts:
     list_detail: str = ""
     """What the sources said."""
     journal_problem: str | None = None
+    lan_problems: tuple[str, ...] = ()
+    """What ails the local network, each a sentence that says what to do."""
+    stored: int | None = None
+    """Nodes that stored our own record; None while it has not been published."""
+    asked: int = 0
+    """Nodes that were asked to store it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,8 @@ def diagnose(facts: Facts) -> tuple[Finding, ...]:
         _reached(facts),
         *_list(facts),
         *_journal(facts),
+        *_record(facts),
+        *_local(facts),
     )
 
 
@@ -252,6 +260,23 @@ def _journal(facts: Facts) -> Iterator[Finding]:
             "journal", "problem", f"the journal cannot be written: {facts.journal_problem}",
             "make room on the disk, or give this user the rights to the data folder",
         )  # fmt: skip
+
+
+def _record(facts: Facts) -> Iterator[Finding]:
+    if facts.stored is None:
+        return
+    if facts.stored:
+        yield Finding("record", "ok", f"{facts.stored} of {facts.asked} nodes asked hold this node's own record")
+        return
+    yield Finding(
+        "record", "problem", f"none of {facts.asked} nodes asked holds this node's own record: peers cannot find it",
+        "see the findings on UDP and the clock first; the record is published again by itself",
+    )  # fmt: skip
+
+
+def _local(facts: Facts) -> Iterator[Finding]:
+    for problem in facts.lan_problems:
+        yield Finding("local", "note", problem)
 
 
 def _span(seconds: float) -> str:

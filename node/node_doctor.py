@@ -39,7 +39,7 @@ def facts(inside: Inside, config: NodeConfig, own: str | None, single: Loss, bur
     """What is known of the node by now. `own`: this machine's address on the way out."""
     driver, joining, outside = inside.driver, inside.joining, inside.outside
     engine, report = driver.engine, joining.report
-    counters = inside.datagrams.counters
+    counters, published = inside.datagrams.counters, inside.publishing.published
     return Facts(
         joined=joining.joined.is_set(),
         contacts=len(engine.contacts()),
@@ -63,6 +63,9 @@ def facts(inside: Inside, config: NodeConfig, own: str | None, single: Loss, bur
         list_expired=report is not None and report.hints_only,
         list_detail="" if report is None else "; ".join(f"{one.source}: {one.message}" for one in report.outcomes),
         journal_problem=inside.journal.problem,
+        lan_problems=inside.lan.status().problems,
+        stored=None if published is None else published.stored,
+        asked=0 if published is None else published.asked,
     )
 
 
