@@ -54,7 +54,7 @@ class Entry:
     """What is known of one owner."""
 
     __slots__ = (
-        *("accusations", "beat", "card", "deadline", "doubted", "doubts"),
+        *("accusations", "beat", "card", "deadline", "doubted", "doubts", "witnessed"),
         *("hops", "received", "seen", "source", "state", "suspected", "via"),
     )
 
@@ -74,6 +74,8 @@ class Entry:
         self.accusations: dict[bytes, Accusation] | None = None
         self.suspected = 0.0
         self.deadline = 0.0
+        self.witnessed = False
+        """Whether we were linked with it, and it has fallen silent."""
         self.doubted = 0.0
         """When a question for it was passed on."""
         self.doubts = 0
@@ -186,6 +188,7 @@ class Book:
         entry.seen = max(entry.seen, min(float(beat.seconds), now))
         if news:
             entry.hops, entry.source = hops, via
+            entry.witnessed = False
         accused = entry.accusations is not None
         self._forget_accusations(entry, beat.told)
         if accused and not entry.accusations and beat.status:

@@ -28,7 +28,7 @@ class Why(enum.Enum):
     SILENT = "silent"
     """We are linked with it, and it says nothing more."""
     ACCUSED = "accused"
-    """As many of its neighbours as it asks for itself say so, and it did not answer."""
+    """We were linked with it and hear nothing more, and as many of its neighbours as it asks for say the same."""
     EXPIRED = "expired"
     """Nothing new of it has come for very long."""
 

@@ -1,8 +1,8 @@
 """Whether neighbours live: silence, questions, accusations, and when they add up to death.
 
 Decides when a neighbour is accused, how long a suspicion lasts, and how far a node trusts its own ears. Refuses to take
-anybody's word for a third peer's death: what counts are accusers whom the accused itself has named its neighbours, as
-many as it asks for, and that no beat of its came since.
+anybody's word for a third peer's death: accusers whom the accused itself has named its neighbours, as many as it asks
+for, make it suspected and no more, unless we were linked with it and heard nothing more ourselves.
 
 SWIM (Das, Gupta and Motivala 2002): suspicion before death, refutation by incarnation; here the owner's next beat.
 Lifeguard (Dadgar, Phillips and Currey 2018): a suspicion ends sooner the more accusers there are, and who is in
@@ -72,6 +72,8 @@ class Watch:
     def heard(self, link: LinkState, now: float) -> None:
         """Something came over a link: the peer lives."""
         link.heard = now
+        if link.silent and (entry := self._book.get(link.peer)) is not None:
+            entry.witnessed = False
         if link.probes:
             link.probes = 0
             self.health = max(0, self.health - 1)
@@ -131,6 +133,8 @@ class Watch:
         """Say that a neighbour fell silent; where it gave us no pledge, or is no neighbour, only to ourselves."""
         entry = self._book.get(link.peer)
         link.silent = True
+        if entry is not None:
+            entry.witnessed = True
         if link.neighbour:
             self.lost_neighbours.append(link.peer)
         if entry is None or entry.state is State.OFFLINE:
@@ -209,8 +213,12 @@ class Watch:
             return
         if lives or (entry.state is State.ONLINE and accusers < needed):
             self._book.clear(entry)
-        elif accusers >= needed:
+        elif accusers >= needed and entry.witnessed:
             self._book.bury(entry, Why.ACCUSED)
+        elif accusers >= needed:
+            # Hearsay: who has many liars for neighbours would be talked to death. It stays suspected until it says
+            # something, we see for ourselves, or nothing new of it comes for very long.
+            return
         elif not self._ground.neighbours:
             # We have seen it ourselves, and there is nobody else who could know better.
             self._book.bury(entry, Why.SILENT)

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from node.protocols.presence_events import CameOnline, PresenceEvent, State, WentOffline, Why
+from node.protocols.presence_events import CameOnline, PresenceEvent, State, Suspected, WentOffline, Why
 from node.protocols.presence_ground import PresenceSettings
 from simulations.gossip import GossipNode, GossipWorld
 from simulations.gossip_liars import make_liar
@@ -55,6 +55,7 @@ class Watching:
         self._gossip = gossip
         self.online: dict[bytes, dict[int, float]] = defaultdict(dict)
         self.offline: dict[bytes, dict[int, float]] = defaultdict(dict)
+        """When a peer was suspected or taken for gone: who did not see it for itself knows no more than the former."""
         self.false_deaths = 0
         """Of peers that lived, and could be reached."""
         self.lies_believed = 0
@@ -67,6 +68,8 @@ class Watching:
         now = self._gossip.queue.now
         if isinstance(event, CameOnline):
             self.online[event.owner].setdefault(node.index, now)
+        elif isinstance(event, Suspected):
+            self.offline[event.owner].setdefault(node.index, now)
         elif isinstance(event, WentOffline):
             self.offline[event.owner].setdefault(node.index, now)
             other = self._gossip.named(event.owner)

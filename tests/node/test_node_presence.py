@@ -94,7 +94,7 @@ def test_who_leaves_in_good_order_is_gone_at_once(virtually):
     virtually(scenario)
 
 
-def test_a_silent_death_is_suspected_then_believed_also_by_those_not_linked(virtually):
+def test_a_silent_death_is_believed_by_who_was_linked_and_suspected_by_others(virtually):
     async def scenario(net):
         one, two, three = await linked(net, "one", "two", "three")
         await until(lambda: one.presence.of(three.identity), "hearing of a peer's peer", 60)
@@ -103,8 +103,10 @@ def test_a_silent_death_is_suspected_then_believed_also_by_those_not_linked(virt
         three.inside.presence._timer.cancel()
         await until(lambda: happened(two, PeerOffline), "the death", 120)
         assert happened(two, PeerSuspected)[0].own
-        await until(lambda: happened(one, PeerOffline), "the death, by hearsay with the victim's pledge", 60)
-        assert happened(one, PeerOffline)[0].reason == "accused"
+        await until(lambda: happened(one, PeerSuspected), "the suspicion, by hearsay with the victim's pledge", 60)
+        assert not happened(one, PeerSuspected)[0].own
+        await asyncio.sleep(120)
+        assert not happened(one, PeerOffline) and one.presence.of(three.identity).state == "suspected"
 
     virtually(scenario)
 
