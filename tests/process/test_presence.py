@@ -35,4 +35,4 @@ async def test_a_status_and_a_death_are_seen_by_another_process(net: Network) ->
     await sees(rook, peer, ("online", "away", "gone fishing"))
 
     await jay.process.kill()
-    await sees(rook, peer, ("offline", "away", "gone fishing"))
+    await sees(rook, peer, ("offline", "offline", "gone fishing"))
