@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from node.demo_network import Host, Network
 
 WAIT = 60.0
@@ -20,6 +22,7 @@ async def sees(host: Host, peer: str, wanted: tuple[str, str, str]) -> None:
     assert shown(document) == wanted
 
 
+@pytest.mark.slow
 async def test_a_status_and_a_death_are_seen_by_another_process(net: Network) -> None:
     await net.start_server()
     rook, jay = [await net.start_host(name, **BRISK) for name in ("rook", "jay")]
