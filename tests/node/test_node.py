@@ -277,7 +277,8 @@ async def test_stopping_takes_less_than_two_seconds_whatever_hangs(net):
     await one.__aenter__()
     await found(one, two)
     net.sessions.hang = True
-    waiting = [asyncio.ensure_future(one.connect(two.identity)), asyncio.ensure_future(one.receive_files())]
+    dialling = asyncio.ensure_future(one.connect(two.identity))
+    waiting: list[asyncio.Future[Any]] = [dialling, asyncio.ensure_future(one.receive_files())]
     # Not at once: of two calls that cross one may be told that the other end is busy.
     await until(lambda: one.identity in two.inside.outside.meeting._answering, "the call")
     waiting.append(asyncio.ensure_future(two.connect(one.identity)))
@@ -287,7 +288,7 @@ async def test_stopping_takes_less_than_two_seconds_whatever_hangs(net):
         await one.__aexit__(None, None, None)
     assert time.monotonic() - started < 2.0
     assert kinds(one)[-1] == "Stopped"
-    assert (await waiting[0]).reason is Reason.STOPPING
+    assert (await dialling).reason is Reason.STOPPING
     for task in waiting:
         task.cancel()
     await asyncio.wait(waiting)
