@@ -42,7 +42,7 @@ class Inbox:
         self._identities: set[bytes] = set()
         self._handles: OrderedDict[bytes, float] = OrderedDict()
         self._own_rate = RateLimiter(config.signal_rate * 4, config.signal_rate * 16)
-        self._in_flight: set[tuple[bytes, int]] = set()
+        self._in_flight: dict[tuple[bytes, int], Forward] = {}
 
     @property
     def forwards(self) -> int:
@@ -111,15 +111,19 @@ class Inbox:
             return Refusal.RATE_LIMITED
         if request.reply and not self._forwarding.remember_reply(request.reply, contact, now):
             return Refusal.CONFLICT
-        if (asking.key, request.rid) not in self._in_flight:
-            self._in_flight.add((asking.key, request.rid))
-            answer = self._answer_later(request.rid, asking.key, asking.address, asking.token)
-            Forward(self._context, answer).start(peer, recipient, request.reply, request.blob, now)
+        under_way = self._in_flight.get((asking.key, request.rid))
+        if under_way is not None:
+            under_way.again(now)
+            return None
+        answer = self._answer_later(request.rid, asking.key, asking.address, asking.token)
+        forward = Forward(self._context, peer, (recipient, request.reply, request.blob), answer)
+        self._in_flight[asking.key, request.rid] = forward
+        forward.start(now)
         return None
 
     def _answer_later(self, rid: int, key: bytes, address: Address, token: bytes) -> Callable[[Refusal, float], None]:
         def answer(refusal: Refusal, now: float) -> None:
-            self._in_flight.discard((key, rid))
+            self._in_flight.pop((key, rid), None)
             self._exchange.send(key, address, Signaled(rid, token, refusal))
 
         return answer

@@ -96,25 +96,46 @@ class SignalOperation(Operation):
 
 
 class Forward(Operation):
-    """Hands a signal on to the registered peer and tells the sender what became of it."""
+    """Hands a signal on to the registered peer and tells the sender what became of it.
 
-    def __init__(self, context: Context, answer: Callable[[Refusal, float], None]) -> None:
+    Nothing is repeated of its own accord, but once when the sender has repeated it: so nobody can have a home node send
+    a peer more than was sent to it.
+    """
+
+    def __init__(
+        self, context: Context, peer: Contact, fields: tuple[object, ...], answer: Callable[[Refusal, float], None]
+    ) -> None:
+        """`fields`: recipient, reply handle and blob, as they came."""
         super().__init__(context, 0)
+        self._peer = peer
+        self._fields = fields
         self._answer = answer
+        self._repeated = False
 
-    def start(self, contact: Contact, recipient: bytes, reply: bytes, blob: bytes, now: float) -> None:
+    def start(self, now: float) -> None:
         """Forward."""
         timeout = self.context.config.signal_timeout * 0.75
-        self.context.request(contact, self, Signal, (recipient, reply, blob), now, resend=True, timeout=timeout)
+        self.context.request(self._peer, self, Signal, self._fields, now, timeout=timeout)
+
+    def again(self, now: float) -> None:
+        """The sender has heard nothing yet, and sent it once more."""
+        if not self._repeated:
+            self._repeated = True
+            self.start(now)
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
         """The peer spoke."""
         if isinstance(message, Signaled):
-            self._answer(refusal_of(message.status), now)
+            self._end(refusal_of(message.status), now)
 
     def on_failure(self, pending: Pending, now: float) -> None:
         """The peer did not."""
-        self._answer(Refusal.UNREACHED, now)
+        self._end(Refusal.UNREACHED, now)
+
+    def _end(self, refusal: Refusal, now: float) -> None:
+        if not self.ended:
+            self.ended = True
+            self._answer(refusal, now)
 
 
 class HomeKeeper(EntryKeeper):

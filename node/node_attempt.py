@@ -74,6 +74,8 @@ class Attempts:
         self._answerless = answerless
         self.mesh: Relays | None = None
         """Relays; set by whoever makes both."""
+        self.called_by: Callable[[PublicKey], bool] = lambda _peer: False
+        """Whether a peer has called us, and we are answering; set by whoever answers."""
         self.families: Callable[[], frozenset[int]] = lambda: frozenset({4, 6})
         """Families of addresses from which this machine gets out."""
         self.hidden = False

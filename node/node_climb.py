@@ -180,6 +180,8 @@ class Climb:
         offer, terms = await asyncio.shield(offering)
         session, ways = self.session, tuple(self._ways)
         assert session is not None
+        if self._relayed and self._attempts.called_by(self._peer):
+            return await self._join()  # Its call came while we looked for it: one of the two is enough.
         self._called = True
         self._call_by = next(iter(self._ways.values()), DHT)
         calling = self._attempts.calls.call(self._peer, ways, offer, self._on_delivered)

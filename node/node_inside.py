@@ -83,6 +83,7 @@ class Inside:
         self._config = config
         self._parts = parts
         self._events = events
+        self._had_homes = False
 
     @property
     def identity_key(self) -> IdentityKey:
@@ -218,7 +219,7 @@ class Inside:
         )
         self.outside.sources.append(self.lan)
         driver.subscribe(ProbeRequested, lambda probe: self.datagrams.send_from_elsewhere(probe.data, probe.address))
-        driver.subscribe(HomesChanged, lambda event: self._events.add(HomesFound(driver.now(), event.homes)))
+        driver.subscribe(HomesChanged, self._on_homes)
         driver.subscribe(AddressChanged, lambda event: self._events.add(AddressSeen(driver.now(), event.address)))
         driver.subscribe(ModeChanged, self._on_mode)
         driver.subscribe(ClockSuspect, lambda event: self._events.add(ClockWrong(driver.now(), event.offset)))
@@ -306,6 +307,12 @@ class Inside:
         return await fetch_first_contacts(config.bootstrap_lists, trust, config.network, kept)
 
     # What happens
+
+    def _on_homes(self, event: HomesChanged) -> None:
+        # That there are none yet is no news: a node that has just started looks for them.
+        if event.homes or self._had_homes:
+            self._events.add(HomesFound(self.driver.now(), event.homes))
+        self._had_homes = bool(event.homes)
 
     def _on_mode(self, event: ModeChanged) -> None:
         self._events.add(ModeSet(self.driver.now(), event.mode.value, event.reason))

@@ -74,6 +74,7 @@ class Meeting:
         self._closing = False
         self.calls = Calls(signaling, driver, self._ways, self._on_offer)
         self.attempts = Attempts(links, self.calls, driver.clock, ladder, new_session, answerless, prepare)
+        self.attempts.called_by = lambda peer: peer in self._answering
         if answerless is not None:
             answerless.on_opened = self.take
 
@@ -153,7 +154,7 @@ class Meeting:
             if peer in self._answering:
                 link = await self._join(peer)
             else:
-                link = await self.attempts.dial(peer, trace, lambda: self._join(peer), relayed=relayed)
+                link = await self._attempt(peer, trace, relayed=relayed)
         except AttemptFailed as failed:
             said = f"{failed.reason.value} {failed.detail}".strip()
             self._events.add(LinkFailed(self._driver.now(), peer, True, said))
@@ -167,6 +168,18 @@ class Meeting:
         trace.phases["total"] = trace.elapsed
         self._ladder.note(trace.rungs, trace.elapsed)
         return _outcome(link, trace)
+
+    async def _attempt(self, peer: PublicKey, trace: Trace, *, relayed: bool) -> Link:
+        try:
+            return await self.attempts.dial(peer, trace, lambda: self._join(peer), relayed=relayed)
+        except AttemptFailed:
+            # It found no way to the peer; the peer may have found one to us.
+            if relayed and peer in self._answering:
+                return await self._join(peer)
+            link = self._links.get(peer)
+            if relayed and link is not None and self._links.age(peer) < trace.elapsed:
+                return link
+            raise
 
     async def _join(self, peer: PublicKey) -> Link:
         """Wait for the link that the peer itself is opening."""
@@ -221,12 +234,17 @@ class Meeting:
         return self._links.get(peer) is None and len(self._links) + len(self._answering) >= MAX_LINKS
 
     def _mine_counts(self, peer: PublicKey) -> bool:
-        """Whether our own attempt at `peer` is the one that counts of two: that of the lower key, as in signaling."""
+        """Whether our own attempt at `peer` is the one that counts of two: that of the lower key, as in signaling.
+
+        Only once the peer has answered it: before, the peer knows of none, and may be one that we do not find.
+        """
         if not self._own.raw < peer.raw:
             return False
         link = self._links.get(peer)
         fresh = link is not None and link.initiated and self._links.age(peer) < FRESH
-        return peer in self._dialling or fresh
+        dialling = self._dialling.get(peer)
+        answered = dialling in self._traces and "signaling" in self._traces[dialling].phases
+        return answered or fresh
 
     def _on_answered(self, peer: PublicKey, task: asyncio.Task[Link]) -> None:
         if self._answering.get(peer) is task:

@@ -96,6 +96,83 @@ def test_a_relay_says_nothing_but_what_it_was_told_or_asked():
     played(main())
 
 
+def test_a_relay_that_reads_all_it_carries_reads_nothing():
+    async def main():
+        async with network() as net:
+            one, other, relay = net.add(), net.add(), net.add(relay=True)
+            one.knows(relay)
+            read: list[bytes] = []
+
+            def noting(_number, data):
+                read.append(data)
+                return data
+
+            carrying(relay, noting)
+            near, far = await linked(one, other)
+            secret = b"nobody on the way reads this line. " * 1000
+            stream = await near.open_stream("a-name-that-only-they-know")
+            await stream.write(secret)
+            arriving = await far.accept_stream()
+            assert await arriving.read_exactly(len(secret)) == secret
+            await arriving.write(secret[::-1])
+            assert await stream.read_exactly(len(secret)) == secret[::-1]
+            seen = b"".join(read)
+            assert len(seen) > 2 * len(secret)
+            for plain in (secret[:35], secret[::-1][:35], secret[:12], b"only-they-know"):
+                assert plain not in seen
+            # Nothing of it shows by being the same each time either.
+            pieces = [seen[at : at + 16] for at in range(0, len(seen) - 16, 16)]
+            assert len(set(pieces)) == len(pieces)
+
+    played(main())
+
+
+def test_a_relay_reaches_nobody_for_a_stranger_and_gives_each_no_more_than_it_sent():
+    async def main():
+        async with network() as net:
+            one, other, relay, eve, third, last = (net.add(relay=n in (2, 5)) for n in range(6))
+            one.knows(relay)
+            seen: list[Join] = []
+            join_of = relay.mesh.relay._relaying.join
+
+            def noting(peer, prefix, join, now, *, willing):
+                seen.append(join)
+                return join_of(peer, prefix, join, now, willing=willing)
+
+            relay.mesh.relay._relaying.join = noting
+            near, far = await linked(one, other)
+            stream = await near.open_stream("talk")
+            await stream.write(bytes(1000))
+            await (await far.accept_stream()).read_exactly(1000)
+            await asyncio.sleep(1)  # The last acknowledgements have gone.
+            before = [relay.links.get(node.key).stats.bytes_sent for node in (one, other)]
+            # She has heard both JOINs of a circuit that stands, and names relays and peers that she would have reached.
+            tried = [
+                *((again, RelayRefusal.TAKEN) for again in seen),
+                (Join(bytes(16), Role.FIRST, 1, (third.key,)), RelayRefusal.UNKNOWN_HOP),
+                (Join(bytes(16), Role.SECOND, 1, (last.key,)), RelayRefusal.UNKNOWN_HOP),
+                (Join(bytes(16), Role.FIRST, 0, (), (one.key,)), RelayRefusal.BAD_REQUEST),
+            ]
+            for join, refusal in tried:
+                answer = await read_message(await asking(net, eve, relay, join))
+                assert isinstance(answer, Refused)
+                assert answer.reason is refusal
+            await asyncio.sleep(0.5)
+            assert {node.key for node in net.nodes.values() if relay.links.get(node.key)} == {
+                one.key,
+                other.key,
+                eve.key,
+            }
+            assert not third.links.get(relay.key) and not last.links.get(relay.key)
+            hers = relay.links.get(eve.key).stats
+            assert 0 < hers.bytes_sent <= hers.bytes_received
+            # Those who talk have heard nothing of it.
+            assert [relay.links.get(node.key).stats.bytes_sent for node in (one, other)] == before
+            await stream.write(bytes(500))
+
+    played(main())
+
+
 async def asking(net: MeshNetwork, node: MeshNode, relay: MeshNode, message, name: str = CIRCUIT_STREAM):
     link = await node.reach(relay.contact, 1.0)
     stream = await link.open_stream(name)

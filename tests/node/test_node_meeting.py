@@ -10,6 +10,7 @@ from node import node_journal, node_meeting
 from node.adapters.memory_storage import MemoryStorage
 from node.node_events import JournalFault, LinkFailed
 from node.node_results import Reason
+from node.node_ways import AttemptFailed
 from node.ports import LinkEnd, LinkFault
 from node.protocols.signaling_events import OfferReceived
 from node.storage import StorageFailing, StorageFull, StorageRecovered
@@ -76,6 +77,46 @@ async def test_a_call_that_ours_has_overtaken_opens_no_second_attempt(met):
     high.inside.outside.meeting._on_offer(OfferReceived(low.identity, bytes(16), b"an offer", b""))
     assert list(high.inside.outside.meeting._answering) == [low.identity]
     await until(lambda: not high.inside.outside.meeting._answering, "the end of it")
+
+
+def looking_in_vain(node):
+    """Have a node find nobody, once the event that is returned is set."""
+    over, ladder = asyncio.Event(), node.inside.outside.ladder
+
+    async def look_up(peer):
+        await over.wait()
+        raise AttemptFailed(Reason.NOT_FOUND, "nobody has its record")
+
+    ladder.look_up = ladder.look_up_anew = look_up
+    ladder.sources.clear()
+    return over
+
+
+async def test_a_call_is_answered_while_we_still_look_for_the_caller(met):
+    # Of two attempts that of the lower key counts; but not one that has not found the other yet, and may never.
+    low, high = sorted(met, key=lambda node: node.identity.raw)
+    over = looking_in_vain(low)
+    outward = asyncio.ensure_future(low.connect(high.identity))
+    await asyncio.sleep(0.05)
+    assert (await high.connect(low.identity)).connected
+    over.set()
+    assert (await outward).connected
+    assert len(low.links()) == len(high.links()) == 1
+
+
+async def test_who_has_looked_in_vain_waits_for_the_call_that_it_answers(met, net):
+    low, high = sorted(met, key=lambda node: node.identity.raw)
+    over, net.sessions.hang = looking_in_vain(low), True
+    attempts = [asyncio.ensure_future(low.connect(high.identity))]
+    await asyncio.sleep(0.05)
+    attempts.append(asyncio.ensure_future(high.connect(low.identity)))
+    await until(lambda: low.inside.outside.meeting._answering, "the call")
+    over.set()
+    await asyncio.sleep(0.1)
+    assert not any(attempt.done() for attempt in attempts)
+    for attempt in attempts:
+        attempt.cancel()
+    await asyncio.wait(attempts)
 
 
 async def test_a_second_call_of_a_peer_ends_its_first(met, net):
