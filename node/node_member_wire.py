@@ -31,6 +31,9 @@ GREETING_TIMEOUT: Final = 10.0
 FAREWELL_TIMEOUT: Final = 2.0
 """Seconds a neighbour gets to take our farewell. UNSOURCED"""
 
+CROSSING: Final = 2.0
+"""Seconds in which a stream that the peer opened before it knew of ours may still come. UNSOURCED"""
+
 CUT = (StreamEnded, StreamReset, StreamMisuse, LinkError)
 """What a stream that ended raises."""
 

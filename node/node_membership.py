@@ -31,7 +31,7 @@ from node.node_member_events import (
     TopicPeerChanged,
 )
 from node.node_member_places import TopicPlaces
-from node.node_member_wire import CUT, FAREWELL_TIMEOUT, TopicWire, read_greeting
+from node.node_member_wire import CROSSING, CUT, FAREWELL_TIMEOUT, TopicWire, read_greeting
 from node.node_results import ConnectOutcome
 from node.ports import Stream
 from node.protocols.topic_members import (
@@ -278,9 +278,11 @@ class TopicSession:
             return TopicRefusal.RATE
         if hello.app != self.app:
             return TopicRefusal.OTHER_APP
-        if peer in self._opening and self._own.raw < peer.raw:
+        old = self._wires.get(peer)
+        ours = peer in self._opening or (old is not None and old.initiated and self._now() - old.since < CROSSING)
+        if ours and self._own.raw < peer.raw:
             return TopicRefusal.DUPLICATE  # Both opened one at once: the lower key's counts.
-        if peer in self._wires:
+        if old is not None:
             return None
         if HelloFlags.DIRECT_ONLY in hello.flags:
             direct = sum(not one.in_mesh for one in self._wires.values())

@@ -97,6 +97,10 @@ class Tally:
         self.all_bytes += size
         self.all_datagrams += 1
 
+    def tail_by(self, now: float) -> float:
+        """The tail so far, with what has passed of the one that runs: so a span's share is never more than the span."""
+        return self.tail + (min(now - self._active, TAIL_SECONDS) if self._active > 0 else 0.0)
+
     @property
     def joules(self) -> float:
         """What a 3G radio would have spent."""

@@ -43,7 +43,7 @@ async def devices(world: World, p: Devices) -> None:
     await world.settle()
     await world.run(minutes=5)
     records = await world.puts(20)
-    before = {index: _figures(tally) for index, tally in tallies.items()}
+    before = {index: _figures(tally, world.queue.now) for index, tally in tallies.items()}
     world.metrics.mark("what is metered from here on")
     began = world.queue.now
     if p.reads:
@@ -53,7 +53,10 @@ async def devices(world: World, p: Devices) -> None:
     span = world.queue.now - began
     for name, peers in classes.items():
         spent = [
-            [new - old for new, old in zip(_figures(tallies[peer.index]), before[peer.index], strict=True)]
+            [
+                new - old
+                for new, old in zip(_figures(tallies[peer.index], world.queue.now), before[peer.index], strict=True)
+            ]
             for peer in peers
         ]
         all_bytes, datagrams, wakeups, tail, joules = (sum(column) / len(peers) for column in zip(*spent, strict=True))
@@ -69,5 +72,5 @@ async def devices(world: World, p: Devices) -> None:
         world.metrics.expect(f"{name}: a day", at_most=50e6)
 
 
-def _figures(tally: Tally) -> tuple[float, ...]:
-    return (tally.all_bytes, tally.all_datagrams, tally.wakeups, tally.tail, tally.joules)
+def _figures(tally: Tally, now: float) -> tuple[float, ...]:
+    return (tally.all_bytes, tally.all_datagrams, tally.wakeups, tally.tail_by(now), tally.joules)
