@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from dht.errors import DecodeError
 from dht.identity import IdentityKey, PublicKey
-from node.adapters.network_store import MemberMet, Network
+from node.adapters.network_store import MAX_MEMBERS, MemberMet, Network
 from node.node_events import EventLog, NodeEvent
 from node.node_kept_network import NetworkFile
 from node.node_networks import revocation_by
@@ -118,10 +118,12 @@ class Admission:
         self._events = events
         self._now = now
         self._hellos: dict[Link, asyncio.Future[tuple[Certificate, ...]]] = {}
-        self._chains: dict[PublicKey, bytes] = {}
-        self._inviters = {identity.public} | {met.peer for met in network.members if met.may_invite}
-        """Who is known to invite: whose revocations are of any use."""
-        self._inviters |= {certificate.issuer for certificate in read_chain(network.chain)}
+        self._chains: dict[Link, bytes] = {}
+        """Of the links there are: a revocation may end any of them."""
+        self._above = (identity.public, *(certificate.issuer for certificate in read_chain(network.chain)))
+        self._inviters: dict[PublicKey, None] = {}
+        """Who is known to invite, those last met last: whose revocations are of any use."""
+        self._know(met.peer for met in reversed(network.members) if met.may_invite)
         self._tasks: set[asyncio.Task[None]] = set()
         self.revocations = Revocations(network.authority, map(read_revocation, network.revocations))
         links.gate = self
@@ -152,7 +154,7 @@ class Admission:
         finally:
             waiting.cancel()
             self._hellos.pop(link, None)
-        self._met(link.peer, chain)
+        self._met(link, chain)
         link.register(NEWS_STREAM, self._hear)
 
     async def close(self) -> None:
@@ -192,18 +194,26 @@ class Admission:
         if not hello.chain:
             raise DecodeError("member", hello.reason or "it refused without a reason")
         chain = check_chain(hello.chain, self.network.authority, peer, self.revocations, self._now())
-        self._inviters |= {certificate.member for certificate in chain if certificate.rights & Rights.INVITE}
+        self._know(certificate.member for certificate in chain if certificate.rights & Rights.INVITE)
         # Only a member's news are worth a look; they may be about itself.
         self._learn(hello.revocations)
         return check_chain(hello.chain, self.network.authority, peer, self.revocations, self._now())
 
-    def _met(self, peer: PublicKey, chain: tuple[Certificate, ...]) -> None:
-        own = chain[0]
-        self._chains[peer] = chain_bytes(chain)
+    def _know(self, inviters: Iterable[PublicKey]) -> None:
+        for one in (*inviters, *self._above):
+            self._inviters.pop(one, None)
+            self._inviters[one] = None
+        while len(self._inviters) > MAX_MEMBERS:
+            del self._inviters[next(iter(self._inviters))]
+
+    def _met(self, link: Link, chain: tuple[Certificate, ...]) -> None:
+        peer, own = link.peer, chain[0]
+        self._chains[link] = chain_bytes(chain)
+        link.closed.add_done_callback(lambda _ended: self._chains.pop(link, None))
         may_invite = bool(own.rights & Rights.INVITE)
         met = MemberMet(peer, own.issuer, may_invite, own.expires, int(self._now()))
         others = tuple(one for one in self.network.members if one.peer != peer)
-        self._keep(replace(self.network, members=(met, *others)))
+        self._keep(replace(self.network, members=(met, *others[: MAX_MEMBERS - 1])))
         self._events.add(MemberAdmitted(self._now(), peer, own.issuer))
 
     def _keep(self, network: Network) -> None:
@@ -237,14 +247,14 @@ class Admission:
             self._events.add(MemberRevoked(self._now(), one.member, one.issuer))
         self._keep(replace(self.network, revocations=tuple(one.raw for one in self.revocations)))
         for link in self._links.all():
-            raw = self._chains.get(link.peer)
+            raw = self._chains.get(link)
             if raw is None:
                 continue
             try:
                 check_chain(raw, self.network.authority, link.peer, self.revocations, self._now())
             except NoMember as error:
                 self._events.add(MemberRefused(self._now(), link.peer, _reason(error)))
-                del self._chains[link.peer]
+                del self._chains[link]
                 self._run(link.close())
             else:
                 self._run(self._tell(link, new))
