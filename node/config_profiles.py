@@ -44,9 +44,10 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
         "presence_news": 120.0,
         "presence_neighbours": 8,
     },
-    # Tells as few as possible as little as possible. A client is in nobody's table, and its node key changes with every
-    # start. Who is to be met by invitation only sets `network_key` as well, which no profile can; who would be reached
-    # by relays alone sets `hide_address`, which a network without relays cannot afford.
+    # Tells as few as possible as little as possible. A client is in nobody's table, its node key changes with every
+    # start, and home nodes hear of it when entries are renewed, not every six seconds. Who is to be met by invitation
+    # only sets `network_key` as well, which no profile can; who would be reached by relays alone sets `hide_address`,
+    # which a network without relays cannot afford.
     PRIVACY_FIRST: {
         "mode": "client",
         "relay": "never",
@@ -56,6 +57,7 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
         "lan": "known",
         "remembered_peers": 0,
         "presence": False,
+        "home_check": 300.0,
         "look_up_head_start": 1.0,
     },
     # Awake as rarely as being reachable allows: once a minute, for everything that is due.

@@ -162,7 +162,7 @@ class Inside:
             self._events,
             self._answerless,
             whereabouts,
-            self.rhythm.pause,
+            self.rhythm,
         )
         answerless = self._answerless
         self.inviting = Inviting(
@@ -196,6 +196,7 @@ class Inside:
             self._events,
             parts.rng,
             driver.now,
+            self.rhythm,
             enabled=config.presence,
         )
         self.outside.sources.append(self.presence)
@@ -216,6 +217,7 @@ class Inside:
             network_secret=network_secret(config.network, config.network_key),
             wall=parts.wall,
             near=self.joining.near,
+            rhythm=self.rhythm,
         )
         self.outside.sources.append(self.lan)
         driver.subscribe(ProbeRequested, lambda probe: self.datagrams.send_from_elsewhere(probe.data, probe.address))

@@ -24,6 +24,7 @@ from node.node_events import EventLog
 from node.node_lan_events import LanPeerFound, LanPeerLost, LanProblem, LanStatus
 from node.node_lan_means import LanMeans, MdnsNode, Sockets
 from node.node_lan_words import CLOCK, SILENCED, clock_apart, foreign, out_of_reach
+from node.node_rhythm import Rhythm
 from node.ports import Hint
 from node.protocols.lan import BEACON, MDNS, LanProtocol, LanSelf
 from node.protocols.lan_events import (
@@ -66,6 +67,7 @@ class Lan:
         network_secret: bytes,
         wall: Callable[[], float] | None,
         near: Callable[[Contact], object],
+        rhythm: Rhythm,
     ) -> None:
         """`means` None: there is no local network, as in a simulation. `near` is told of each contact found."""
         self._config = config
@@ -75,6 +77,7 @@ class Lan:
         self._means = means or LanMeans()
         self._wall = wall
         self._near = near
+        self._rhythm = rhythm
         self._port = port
         self.wanted = means is not None and config.lan != "off" and not ipaddress.ip_address(config.listen).is_loopback
         """Whether peers are looked for there: nobody reaches a node that listens on loopback."""
@@ -86,6 +89,7 @@ class Lan:
             network_secret=network_secret,
             known_only=config.lan == "known",
             interval=config.lan_interval,
+            slack=rhythm.slack,
         )
         self._lan: Driver[LanProtocol] | None = None
         self._sockets: Sockets | None = None
@@ -109,10 +113,16 @@ class Lan:
                 interval=self._config.network_watch,
                 addresses=self._described,
                 routes=frozenset,
+                rest=self._rest,
             )
             await watching.run()
         finally:
             await self._close()
+
+    async def _rest(self, seconds: float) -> None:
+        await self._rhythm.rest(seconds)
+        if self._lan is not None:  # It is awake: what it has to say soon is said at once.
+            self._lan.command(lambda lan, now: lan.handle_timer(now))
 
     # What there is to know
 

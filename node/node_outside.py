@@ -28,6 +28,7 @@ from node.node_meeting import Meeting
 from node.node_mesh import Mesh, MeshInfo
 from node.node_parts import NodeParts, make_session
 from node.node_paths import Paths
+from node.node_rhythm import Rhythm
 from node.node_tunnel import Tunnel, TunnelledDatagrams
 from node.node_whereabouts import Whereabouts
 from node.ports import Answerless, Link, LinkEnd, LinkError, LinkFault, PeerSource
@@ -65,7 +66,7 @@ class Outside:
         events: EventLog,
         answerless: Answerless | None,
         whereabouts: Whereabouts,
-        pause: Callable[[float], Awaitable[None]],
+        rhythm: Rhythm,
     ) -> None:
         self._identity = identity
         self._config = config
@@ -75,6 +76,7 @@ class Outside:
         self._links = links
         self._events = events
         self._answerless = answerless
+        self._rhythm = rhythm
         self.mapping: Mapping | None = None
         """The port that the router forwards to us."""
         self.mapping_problem = ""
@@ -111,7 +113,7 @@ class Outside:
             contact=self._contact,
             needed=self._needs_relays,
             families=self.families,
-            pause=pause,
+            pause=rhythm.pause,
         )
         self.mesh.serve()
         self.meeting.attempts.mesh = self.mesh
@@ -255,6 +257,9 @@ class Outside:
             clock=self._driver.clock,
             now=self._driver.now,
             interval=self._config.network_watch,
+            addresses=self._parts.own_addresses,
+            routes=self._parts.ways_out,
+            rest=self._rhythm.rest,
         )
         await watching.run()
 

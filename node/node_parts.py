@@ -52,6 +52,13 @@ def real_ways_out() -> frozenset[str]:
     return ways_out() or own_addresses()
 
 
+def real_own_addresses() -> frozenset[str]:
+    """The addresses of this machine that others could use, as the system says."""
+    from node.adapters.interfaces import own_addresses
+
+    return own_addresses()
+
+
 async def open_webrtc_answerless(
     identity: IdentityKey, datagrams: Datagrams, config: NodeConfig, rng: random.Random
 ) -> Answerless | None:
@@ -80,7 +87,9 @@ class NodeParts:
     )
     """Listens for those who dial with no answer, on the node's own port; gives None where nobody can."""
     watch_interfaces: bool = True
-    """Whether this machine's addresses are looked at; a simulated one has no list of them."""
+    """Whether this machine's addresses are looked at again and again."""
+    own_addresses: Callable[[], frozenset[str]] = real_own_addresses
+    """The addresses of this machine."""
     lan: LanMeans | None = field(default_factory=LanMeans)
     """How the local network is reached; None where there is none. Without `watch_interfaces` there is none either."""
     map_ports: bool = True

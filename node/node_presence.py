@@ -31,6 +31,7 @@ from node.node_presence_events import (
 )
 from node.node_presence_talk import Talk
 from node.node_publishing import Publishing
+from node.node_rhythm import Alarm, Rhythm
 from node.ports import Hint, Link, LinkError, Stream, StreamHandler
 from node.protocols import presence as gossip
 from node.protocols import presence_events as found
@@ -67,6 +68,7 @@ class GossipPresence:
         events: EventLog,
         rng: Random,
         now: Callable[[], float],
+        rhythm: Rhythm,
         *,
         enabled: bool = True,
     ) -> None:
@@ -84,7 +86,8 @@ class GossipPresence:
         self._opened: set[bytes] = set()
         """Peers whose link was opened for gossip."""
         self._asking: dict[bytes, list[asyncio.Future[None]]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._rhythm = rhythm
+        self._alarm = Alarm(rhythm, self._on_timer)
         self._closed = not enabled
         self._sent = self._received = 0
         if enabled:
@@ -203,7 +206,7 @@ class GossipPresence:
                 self._core.set_ways(*ways, self._now())
                 self._pump()
             before = ways
-            await asyncio.sleep(LOOK_EVERY)
+            await self._rhythm.pause(LOOK_EVERY)
         await asyncio.Event().wait()
 
     async def close(self) -> None:
@@ -213,8 +216,7 @@ class GossipPresence:
         self._core.leave(self._now())
         self._pump()
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.cancel()
         if self._talks:
             leaving = [asyncio.ensure_future(talk.idle.wait()) for talk in self._talks.values()]
             _, late = await asyncio.wait(leaving, timeout=LEAVE_FOR)
@@ -235,11 +237,11 @@ class GossipPresence:
                 talk.send(message)
         while (event := self._core.next_event()) is not None:
             self._on_event(event)
-        if self._timer is not None:
-            self._timer.cancel()
         due = self._core.next_timer()
-        if due is not None:
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - now), self._on_timer)
+        if due is None:
+            self._alarm.cancel()
+        else:  # With nobody to talk to, nothing is urgent.
+            self._alarm.set(max(0.0, due - now), 0.0 if self._talks else self._rhythm.slack)
 
     def _on_timer(self) -> None:
         self._core.handle_timer(self._now())

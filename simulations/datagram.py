@@ -7,6 +7,7 @@ real socket. What becomes of a packet is the network's affair.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from typing import Any, cast
 
 from simulations.hops import Address
@@ -30,7 +31,9 @@ class SimDatagramTransport(asyncio.DatagramTransport):
         self._protocol = protocol
         self._remote = remote
         self._closing = False
-        self._endpoint = network.bind(local, self._receive)
+        # As a real loop has it: what comes is taken in where the socket was opened.
+        self._context = contextvars.copy_context()
+        self._endpoint = network.bind(local, self._arrived)
         self._extra = {"sockname": _as_socket_gives_it(self._endpoint.address)}
         if remote is not None:
             self._extra["peername"] = _as_socket_gives_it(remote)
@@ -86,6 +89,9 @@ class SimDatagramTransport(asyncio.DatagramTransport):
     def get_write_buffer_size(self) -> int:
         """Nothing is ever buffered."""
         return 0
+
+    def _arrived(self, data: bytes, src: Address) -> None:
+        self._context.run(self._receive, data, src)
 
     def _receive(self, data: bytes, src: Address) -> None:
         if self._remote is not None and src != self._remote[:2]:

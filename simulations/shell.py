@@ -248,8 +248,10 @@ class FullNode:
 class FullNodes:
     """The full nodes of one world, and the folder their received files lie in, which ends with this object."""
 
-    def __init__(self, world: World, **settings: Any) -> None:
-        """`settings` are settings of `NodeConfig` for every node, such as `republish_interval`."""
+    def __init__(self, world: World, *, watch_interfaces: bool = False, **settings: Any) -> None:
+        """`settings` are settings of `NodeConfig` for every node, such as `republish_interval`. `watch_interfaces`:
+        they look at their own addresses again and again, which costs events and shows nothing new."""
+        self._watch_interfaces = watch_interfaces
         self.world = world
         self.nodes: list[FullNode] = []
         self._settings = settings
@@ -326,7 +328,9 @@ class FullNodes:
                 open_storage=open_storage,
                 open_keys=lambda _: GivenKeys(world.identity_of(peer), kept, fresh),
                 open_answerless=open_answerless,
-                watch_interfaces=False,
+                watch_interfaces=self._watch_interfaces,
+                own_addresses=lambda: frozenset({peer.address[0]}),
+                lan=None,
                 map_ports=False,
                 ways_out=lambda: frozenset({peer.address[0]}),
                 new_session=links.new_session,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import ifaddr
@@ -69,9 +69,10 @@ class Interfaces:
         interval: float = INTERVAL,
         addresses: Callable[[], Own] = own_addresses,
         routes: Callable[[], Own] = ways_out,
+        rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`on_change(old, new)` is told the addresses; equal ones mean another way out, or that the machine slept.
-        `clock` gives seconds that never jump, `now` Unix seconds.
+        `clock` gives seconds that never jump, `now` Unix seconds; `rest` waits for so many seconds at the most.
         """
         self._on_change = on_change
         self._clock = clock
@@ -79,6 +80,7 @@ class Interfaces:
         self._interval = interval
         self._addresses = addresses
         self._routes = routes
+        self._rest = rest
         self._own, self._out = addresses(), routes()
         self._looked_at, self._looked_now = clock(), now()
 
@@ -108,5 +110,5 @@ class Interfaces:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            await asyncio.sleep(self._interval)
+            await self._rest(self._interval)
             self.look()

@@ -103,6 +103,8 @@ class LanSelf:
     """Be readable only for members who know our identity."""
     interval: int = 60
     """Seconds between announcements in the long run."""
+    slack: float = 0.0
+    """Seconds by which one of those may come early when the node is awake for something else."""
 
 
 class LanProtocol:
@@ -189,7 +191,9 @@ class LanProtocol:
         """Do what is due."""
         if self._closed:
             return
-        if self._announce_at is not None and self._announce_at <= now:
+        # The first ones come in a certain time, one after another.
+        early = 0.0 if self._step < len(OPENING) else min(self._own.slack, self._own.interval / 2)
+        if self._announce_at is not None and self._announce_at - early <= now:
             self._announce(now)
         for index in [index for index, due in self._answers.items() if due <= now]:
             del self._answers[index]

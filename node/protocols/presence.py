@@ -36,6 +36,9 @@ from node.protocols.presence_watch import Watch
 
 DIGEST_SELDOM: Final = 8.0
 """Times the least pause to which pauses between digests grow while they bring nothing. UNSOURCED"""
+LOOK_EVERY: Final = 2.0
+PROBED_EVERY: Final = 1.0
+"""Seconds between looks at the neighbours; the second while one is asked whether it lives. UNSOURCED"""
 WALKED: Final = 30.0
 """Seconds for which news that a walk or a shuffle brought still goes on when the tree brings it. UNSOURCED"""
 FAULTS_AT_MOST: Final = 3
@@ -86,7 +89,8 @@ class Presence:
         self.own.announce(now)
         timers, rest = self.ground.timers, rng.random
         timers.at(now + rest() * settings.interval, self._beat_due)
-        timers.at(now + 1 + rest(), self._look_due)
+        self._look_at = now + 1 + rest()
+        timers.at(self._look_at, self._look_due, self._look_at)
         timers.at(now + rest() * settings.shuffle, self._shuffle_due)
         timers.at(now + rest() * settings.digest, self._digest_due)
         timers.at(now + (0.5 + rest() / 2) * settings.refresh, self._refresh_due)
@@ -141,6 +145,7 @@ class Presence:
         self.drop_link(peer, now, lost=False)
         link = LinkState(peer, direct, opened=now, heard=now)
         self.ground.links[peer] = link
+        self._look_within(LOOK_EVERY, now)
         self.views.linked(peer)
         self.own.greet(link, now)
 
@@ -208,15 +213,24 @@ class Presence:
                 self.own.renew_pledge(link, now)
         self.ground.timers.at(now + settings.interval * (0.95 + self.ground.rng.random() / 10), self._beat_due)
 
-    def _look_due(self, now: float) -> None:
+    def _look_within(self, seconds: float, now: float) -> None:
+        if now + seconds < self._look_at or self._look_at <= now:
+            self._look_at = now + seconds
+            self.ground.timers.at(self._look_at, self._look_due, self._look_at)
+
+    def _look_due(self, due: float, now: float) -> None:
+        if due != self._look_at:
+            return  # Another comes sooner.
         self.watch.look(now)
         lost, self.watch.lost_neighbours = self.watch.lost_neighbours, []
         for peer in lost:
             if (link := self.ground.links.get(peer)) is not None:
                 self.views.part(link, now)
         self.views.fill(now)
-        busy = any(link.probes for link in self.ground.links.values())
-        self.ground.timers.at(now + (1.0 if busy else 2.0), self._look_due)
+        links = self.ground.links.values()
+        pause = PROBED_EVERY if any(link.probes for link in links) else LOOK_EVERY
+        # With no link there is nobody to look after, and a phone that could sleep.
+        self._look_within(pause if links else max(LOOK_EVERY, self.ground.settings.interval), now)
 
     def _shuffle_due(self, now: float) -> None:
         self.views.shuffle()

@@ -62,6 +62,23 @@ def test_announcements_become_rare() -> None:
     assert not alice.of(Lost)
 
 
+def test_a_node_that_is_awake_announces_what_is_soon_due() -> None:
+    ether = Ether()
+    alice = Station(ether, 1, interval=900, slack=60.0)
+    ether.run(300.0)
+    due = alice.lan.next_timer()
+    assert due is not None and due > START + 300
+    ether.run(due - 65 - ether.now)
+    said = len(ether.sent)
+    alice.call(lambda lan, now: lan.handle_timer(now))
+    assert len(ether.sent) == said, "that is not soon"
+    ether.run(10.0)
+    alice.call(lambda lan, now: lan.handle_timer(now))
+    assert len(ether.sent) == said + 1
+    alice.call(lambda lan, now: lan.handle_timer(now))
+    assert len(ether.sent) == said + 1, "once is enough"
+
+
 def test_a_peer_that_leaves_says_goodbye() -> None:
     ether = Ether()
     alice, bob = Station(ether, 1), Station(ether, 2)

@@ -24,6 +24,7 @@ from node.node_events import EventLog
 from node.node_lan import Lan
 from node.node_lan_events import LanProblem
 from node.node_lan_means import LanMeans
+from node.node_rhythm import Rhythm
 from node.protocols.lan_segment import Segment
 from tests.node.lan_ether import announcement, datagram, segment
 
@@ -88,6 +89,7 @@ class Bench:
             network_secret=b"",
             wall=time.time,
             near=lambda contact: None,
+            rhythm=Rhythm(self.driver.clock),
         )
 
     async def _open_mdns(self, *arguments: Any) -> FakeMdns:
@@ -180,6 +182,7 @@ async def test_who_wants_it(tmp_path: Path, settings: dict[str, str], wanted: bo
         network_secret=b"",
         wall=time.time,
         near=lambda contact: None,
+        rhythm=Rhythm(bench.driver.clock),
     )
     assert lan.wanted is wanted
     assert (lan.status().visible == "off") is not wanted

@@ -100,7 +100,7 @@ def test_a_silent_death_is_believed_by_who_was_linked_and_suspected_by_others(vi
         await until(lambda: one.presence.of(three.identity), "hearing of a peer's peer", 60)
         await asyncio.sleep(30)
         three.inside.presence._closed = True  # It says nothing more, as a process that hangs.
-        three.inside.presence._timer.cancel()
+        three.inside.presence._alarm.cancel()
         await until(lambda: happened(two, PeerOffline), "the death", 120)
         assert happened(two, PeerSuspected)[0].own
         await until(lambda: happened(one, PeerSuspected), "the suspicion, by hearsay with the victim's pledge", 60)

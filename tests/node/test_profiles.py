@@ -11,8 +11,10 @@ from dht.errors import BadConfig
 from node.config import NodeConfig
 from node.config_profiles import PROFILES
 from node.config_upkeep import DHT_TUNABLES, UpkeepSettings, dht_tunables
-from node.node_rhythm import Rhythm
-from simulations import run
+from node.node_rhythm import Alarm, Rhythm
+from simulations import World, run
+from simulations.awake import Awake
+from simulations.shell import FullNodes
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -93,6 +95,59 @@ def test_pauses_end_early_when_the_node_is_awake_and_stretch_with_the_upkeep() -
         assert loop.time() - began == pytest.approx(900)
         await saving.pause(0.5)
         assert loop.time() - began == pytest.approx(930)
-        assert not saving._waiting
+        assert not saving.waiting
+
+    run(script)
+
+
+def test_what_is_not_urgent_waits_until_the_node_is_awake() -> None:
+    async def script() -> None:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        rhythm = Rhythm(loop.time, interval=900, slack=60)
+        began, rang = loop.time(), dict[str, float]()
+
+        def alarm(name: str) -> Alarm:
+            return Alarm(rhythm, lambda: rang.setdefault(name, loop.time() - began))
+
+        patient, strict, cancelled = alarm("patient"), alarm("strict"), alarm("cancelled")
+        patient.set(10, patience=60)
+        strict.set(40)
+        cancelled.set(20, patience=60)
+        resting = asyncio.create_task(rhythm.rest(60))  # From 6 s on.
+        await asyncio.sleep(25)
+        cancelled.cancel()
+        assert not rang and not resting.done()
+        await asyncio.sleep(16)
+        # The one that had to ring took along what was due, and what was nearly due.
+        assert rang == {"patient": pytest.approx(40), "strict": pytest.approx(40)} and resting.done()
+        late = alarm("late")
+        late.set(10, patience=60)
+        await asyncio.sleep(100)
+        assert rang["late"] == pytest.approx(41 + 70)
+        assert "cancelled" not in rang and not rhythm.waiting
+
+    run(script)
+
+
+def test_a_phone_that_nobody_wants_sleeps_but_for_its_renewals() -> None:
+    """Whole nodes for ten quiet minutes: each wake-up is a renewal of entries, with whatever is due."""
+
+    async def script() -> None:
+        world = World(seed=3, seal="cheap", latency="constant:20ms", nat="cgnat")
+        world.add(12)
+        await world.settle()
+        one, other = (FullNodes(world, watch_interfaces=True, profile=word) for word in ("battery-saver", "none"))
+        phones = [shells.add(1, "home", spread=0.0)[0] for shells in (one, other)]
+        await world.settle()
+        await world.run(minutes=10)
+        meter = Awake(world.network, [phone.peer.address[0] for phone in phones])
+        await world.run(minutes=10)
+        saving, usual = (meter.tallies[phone.peer.address[0]] for phone in phones)
+        assert 9 <= saving.wakeups <= 13 and saving.awake_by(world.queue.now) < 20
+        assert usual.wakeups > 250, "the meter sees the looks at the machine's addresses, every 2 s"
+        for shells in (one, other):
+            shells.close()
 
     run(script)

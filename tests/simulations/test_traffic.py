@@ -1,6 +1,10 @@
 """The meter charges each exchange to its purpose, and changes nothing."""
 
+import asyncio
+
 from simulations import World, run
+from simulations.awake import DOZE, Awake, Sleeper
+from simulations.loop import on_host
 from simulations.trace import Trace
 from simulations.traffic import QUIET, RAMP_JOULES, TAIL_SECONDS, TAIL_WATTS, Tally, metered
 
@@ -50,3 +54,34 @@ def test_wake_ups_and_the_radio_follow_gaps():
     assert tally.ramps == 2
     assert tally.tail == 1.0 + 2.5 + TAIL_SECONDS
     assert tally.joules == 2 * RAMP_JOULES + tally.tail * TAIL_WATTS + 2 * 0.025
+
+
+def test_a_processor_is_awake_for_a_moment_after_each_event():
+    sleeper = Sleeper()
+    for now in (100.0, 100.2, 102.0, 103.0):
+        sleeper.wake(now)
+    # Every second is a wake-up each: a beat of the meter's own length hides nothing.
+    assert sleeper.wakeups == 3
+    assert abs(sleeper.awake_by(200.0) - (0.2 + 3 * DOZE)) < 1e-9
+
+
+def test_a_timer_that_a_datagram_has_set_counts_where_it_came_in():
+    async def main():
+        world = World(seed=4, latency="constant:20ms", seal="cheap")
+        loop = asyncio.get_running_loop()
+        fired: list[bytes] = []
+
+        class Late(asyncio.DatagramProtocol):
+            def datagram_received(self, data, addr):
+                loop.call_later(5, fired.append, data)
+
+        with on_host("203.0.113.1"):
+            await loop.create_datagram_endpoint(Late, local_addr=("0.0.0.0", 7))
+        with on_host("203.0.113.2"):
+            transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("0.0.0.0", 7))
+        meter = Awake(world.network, ["203.0.113.1", "203.0.113.2"])
+        transport.sendto(b"later", ("203.0.113.1", 7))
+        await asyncio.sleep(10)
+        return fired, [meter.tallies[ip].wakeups for ip in ("203.0.113.1", "203.0.113.2")]
+
+    assert run(main) == ([b"later"], [2, 1])
