@@ -114,7 +114,9 @@ class Walk(Operation):
         self.target = target
         self._more_seeds = True
         self.crowded = False
-        """Whether more nodes lie around the target than chance puts there."""
+        """Whether more nodes were heard of around the target than chance puts there, so that all of them are asked."""
+        self._crowd_answered = False
+        """Whether as many answered: else some were dead, or made up."""
         self.width = config.k
         """How many of the nearest are asked, and written to."""
         self._searches = 0
@@ -181,13 +183,18 @@ class Walk(Operation):
         """End, unless it was a crowd that the walk came to: then whoever else lies there is looked for first."""
         if self.looks_behind_crowds and not self.crowded and self._is_crowded():
             self._look_behind(now)
-        if not self._searches and not self.ended:
+        elif not self._searches and not self.ended:
+            self._crowd_answered = self.crowded and self._is_crowded()
             self.finish_walk(now)
 
     def _is_crowded(self) -> bool:
-        context = self.context
-        k = context.config.k
-        return is_crowded(self.lookup.distances(LOOKED_AT * k), context.size.expected_distance(k), k)
+        k = self.context.config.k
+        return is_crowded(self.lookup.distances(LOOKED_AT * k), self._span(), k, self.context.size.counted(k))
+
+    def _span(self) -> int:
+        """How far k nodes should reach. Who has hardly looked around yet goes by its own neighbourhood too; later it
+        does not, as whoever crowds that would blind it."""
+        return self.context.size.expected_distance(self.context.config.k) or self.region
 
     def _look_behind(self, now: float) -> None:
         """Walk to other places of the region: the crowd's nodes lie around the target, and name one another."""
@@ -216,12 +223,12 @@ class Walk(Operation):
         self.lookup.widen(self.width)
 
     def _wide_region(self) -> int:
-        return min(int(WIDER * self.context.size.expected_distance(self.context.config.k)), ID_SPACE - 1)
+        return min(int(WIDER * self._span()), ID_SPACE - 1)
 
     def stats(self, now: float) -> LookupStats:
         """What it cost so far."""
         stats = self.lookup.stats(now)
-        return replace(stats, crowded=True) if self.crowded else stats
+        return replace(stats, crowded=True) if self._crowd_answered else stats
 
     def _short(self) -> bool:
         """Whether fewer than the k closest were found, though more are known than were asked."""

@@ -206,6 +206,6 @@ def replica_width(context: Context, place: int) -> int:
     k = context.config.k
     expected = context.size.expected_distance(k)
     near = [contact.long_id ^ place for contact in context.table.neighbours(place, WIDEST * k)]
-    if not is_crowded(near, expected, k):
+    if not is_crowded(near, expected, k, context.size.counted(k)):
         return k
     return max(k, bisect_left(near, int(WIDER * expected)))

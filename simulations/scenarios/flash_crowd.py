@@ -1,6 +1,6 @@
 """A flash crowd: everybody reads one key within a minute.
 
-    rookery simulate sweep flash-crowd reads=300,1000,3000,10000
+    rookery simulate sweep flash-crowd --vary reads=300,1000,3000,10000
 
 The load of a hot key should fall on many, its holders should not drown, and reads should stay as quick as ever.
 """

@@ -1,6 +1,6 @@
 """A flood: strangers send thousands of datagrams a second to part of the network, which goes on with its work.
 
-    rookery simulate sweep flood per_second=100,1000,10000 what=find-node,garbage
+    rookery simulate sweep flood --vary per_second=100,1000,10000 --vary what=find-node,garbage
 
 Every node has a core of its own, on which each datagram takes as long as it was measured to (`simulations.cpu`), so a
 node that is flooded gets slower, and at last loses datagrams.

@@ -1,6 +1,6 @@
 """A network most of whose nodes cannot be dialled: who serves, what is found, and who reaches whom.
 
-    rookery simulate sweep nat-mix dialable=0.1,0.2,0.4 world.nat=dcutr-2025,home,symmetric
+    rookery simulate sweep nat-mix --vary dialable=0.1,0.2,0.4 --vary world.nat=dcutr-2025,home,symmetric
 
 Nobody is told what it is: each node learns from others whether it is reached from outside. Peers behind boxes are
 signalled to by their home nodes, and pairs of them try to get through to each other by sending at the same time.

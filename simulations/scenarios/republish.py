@@ -1,6 +1,6 @@
 """What a network costs those who run it: bytes for each node and day, by what they were for.
 
-    rookery simulate sweep republish records=0,1,10,100
+    rookery simulate sweep republish --vary records=0,1,10,100
 
 Each peer publishes its records anew once in the interval of a real node's default settings (17 h), reading before it
 writes as a real node does, and holders repair copies meanwhile. Peers read now and then.

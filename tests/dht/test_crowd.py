@@ -1,5 +1,6 @@
 """When a place is crowded: by counts that chance makes, and by some that it does not."""
 
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -8,37 +9,49 @@ from dht.config import DhtConfig
 from dht.contact import Contact, pack_contacts
 from dht.crowd import FEWEST, is_crowded
 from dht.events import GetDone
-from dht.walks import GetWalk
-from dht.wire import Get, Nodes, Value
+from dht.walks import NAMING, GetWalk
+from dht.wire import Get, Message, Nodes, Value
 from tests.dht.handdriven import Stranger, Wire, record
 
 K, REGION = 20, 10**30
 
 
-def by_chance(rng: Random, *, within: float = 2.0) -> list[int]:
-    """Distances of nodes as dense as the estimate says."""
-    return sorted(int(rng.random() * within * REGION) for _ in range(int(K * within)))
+def by_chance(rng: Random, *, count: int = 2 * K) -> list[int]:
+    """Distances of nodes as dense as `REGION` says."""
+    distances, distance = [], 0.0
+    for _ in range(count):
+        distance += rng.expovariate(K / REGION)
+        distances.append(int(distance))
+    return distances
 
 
-def test_chance_rarely_looks_like_a_crowd() -> None:
+def estimated(rng: Random, counted: int) -> int:
+    """The region as it comes out of so many distances."""
+    return int(REGION * rng.gammavariate(counted, 1 / counted))
+
+
+@pytest.mark.parametrize("counted", [20, 80, 300])
+def test_chance_rarely_looks_like_a_crowd_however_good_the_estimate(counted: int) -> None:
     rng = Random(1)
-    alarms = sum(is_crowded(by_chance(rng), REGION, K) for _ in range(2000))
-    assert alarms < 10  # half a per cent
+    alarms = sum(is_crowded(by_chance(rng), estimated(rng, counted), K, counted) for _ in range(2000))
+    assert 2 <= alarms <= 20  # half a per cent; a test that never alarms by chance would miss crowds
 
 
 @pytest.mark.parametrize("sybils", [20, 40, 100])
-def test_a_crowd_in_a_quarter_of_the_distance_is_always_seen(sybils: int) -> None:
+@pytest.mark.parametrize("counted", [20, 80, 300])
+def test_a_crowd_that_hides_the_quorum_is_seen(sybils: int, counted: int) -> None:
     rng = Random(2)
-    for _ in range(200):
-        crowd = [int(rng.random() * REGION / 4) for _ in range(sybils)]
-        assert is_crowded(sorted(by_chance(rng) + crowd), REGION, K)
+    for _ in range(300):
+        crowd = [int(rng.random() * REGION / 10) for _ in range(sybils)]
+        assert is_crowded(sorted(by_chance(rng) + crowd), estimated(rng, counted), K, counted)
 
 
 def test_a_few_and_no_estimate_are_no_crowd() -> None:
-    assert not is_crowded([1] * (FEWEST - 1), REGION, K)
-    assert is_crowded([1] * FEWEST, REGION, K)
-    assert not is_crowded([1] * 100, 0, K)
-    assert not is_crowded([], REGION, K)
+    assert not is_crowded([1] * (FEWEST - 1), REGION, K, 300)
+    assert is_crowded([1] * FEWEST, REGION, K, 300)
+    assert not is_crowded([1] * 100, 0, K, 300)
+    assert not is_crowded([1] * 100, REGION, K, 0)
+    assert not is_crowded([], REGION, K, 300)
 
 
 def test_what_lies_behind_a_crowd_is_read() -> None:
@@ -89,3 +102,38 @@ def test_neighbours_that_are_invented_make_no_crowd() -> None:
     assert done.records == ()
     assert not done.stats.crowded  # Who does not answer is no crowd.
     assert sent < 100
+
+
+def test_who_knows_enough_still_asks_who_else_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader whose own table leads to six copies would else never hear of those who lie nearer."""
+    wire = Wire(30, config=DhtConfig(bucket_prefix_limit=40, table_prefix_limit=100))
+    wire.join_all()
+    written = record()
+    reader, *holders = wire.engines.values()
+    named: list[bool] = []
+    for engine in holders:
+        engine.restore([], [(written.raw, written.expires)], wire.now)
+        told = engine._responder.on_get
+
+        def on_get(request: Get, *rest: object, told: Callable[..., Message] = told) -> Message:
+            named.append(request.nodes)
+            return told(request, *rest)
+
+        monkeypatch.setattr(engine._responder, "on_get", on_get)
+    reader.size.samples, reader.size._density = 9, 1 / 20  # so that all of the table lies in the region
+    reader.get(written.place, wire.now)
+    wire.advance(3.0)
+    assert wire.last(reader, GetDone).records
+    assert sum(named) == NAMING < len(named)
+
+
+def test_a_crowd_that_does_not_answer_is_looked_into_and_not_called_one() -> None:
+    wire = Wire(1)
+    (reader,) = wire.engines.values()
+    reader.size.samples, reader.size._density = 9, 1 / 2
+    walk = GetWalk(reader, 1, record().place, wire.now, quorum=6)
+    walk.start(wire.now, [Contact(bytes([number]) * 32, (f"124.{number}.7.1", 4000)) for number in range(1, 21)])
+    walk.conclude(wire.now)  # as with six equal copies before any of these was found dead
+    assert reader.counters["crowded"] == 1
+    wire.advance(30.0)
+    assert not wire.last(reader, GetDone).stats.crowded

@@ -16,6 +16,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "churn": {"nodes": 40, "records": 10, "minutes": 10, "reads_a_minute": 3},
     "cold-start": {"nodes": 30, "records": 8, "reads": 16, "off_minutes": 1, "within": 30},
     "crawl": {"nodes": 40},
+    "crowds": {"draws": 500},
     "devices": {"servers": 20, "each": 1, "minutes": 5, "reads": 10},
     "diurnal": {"nodes": 20, "hours": 2, "records": 5, "reads_an_hour": 5},
     "flash-crowd": {"nodes": 40, "reads": 60, "seconds": 5, "calm": 10},
