@@ -79,6 +79,11 @@ class DhtConfig:
     """Of them, those stored from one /24 or /48: who would fill a topic with made-up members needs eight networks.
     UNSOURCED: members behind one carrier's NAT beyond that are found through those they connect to."""
 
+    topic_wait: float = 15.0
+    """Seconds that a network's first announcement waits at a topic's place that is full; each further one of the same
+    /24 or /48 waits twice as long, and longer than `token_rotation` nobody does. UNSOURCED: short beside the 31 minutes
+    that an announcement lives; measured in `docs/results/topics.md`."""
+
     token_rotation: float = 300.0
     """Seconds a token secret is fresh; the one before is still taken, so tokens live 5-10 minutes (BEP 5)."""
 

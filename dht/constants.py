@@ -51,7 +51,8 @@ SIGNATURE_BYTES: Final = 64
 """Ed25519 (RFC 8032)."""
 
 TOKEN_BYTES: Final = 8
-"""Write token: 64 bits are guessed in 2^63 tries, each of which costs a datagram (BEP 5 leaves the size open)."""
+"""Write token: a byte of time, and 56 bits that are guessed in 2^55 tries, each of which costs a datagram (BEP 5 leaves
+the size open)."""
 
 MAX_CONTACTS: Final = 20
 """Contacts in one reply: k of the Kademlia paper (section 2.3)."""

@@ -118,6 +118,8 @@ class Verdict:
     """`NONE`: it stored the record. `TIMEOUT`: it did not answer."""
     seq: int
     """The sequence number it holds."""
+    wait: float = 0.0
+    """With `WAIT`: seconds after which it is to be asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,12 @@ class Receipt:
     def ok(self) -> bool:
         """Whether enough nodes stored it."""
         return self.stored >= self.needed > 0
+
+    @property
+    def wait(self) -> float:
+        """Seconds after which enough nodes would store it, or as many as can be; 0 where none asked us to wait."""
+        waits = sorted(verdict.wait for verdict in self.verdicts if verdict.refusal is Refusal.WAIT)
+        return waits[max(0, min(self.needed - self.stored, len(waits)) - 1)] if waits else 0.0
 
     @property
     def reasons(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Write tokens and rate limits: what keeps strangers from using this node against others or itself."""
+"""Write tokens, waiting times and rate limits: what keeps strangers from using this node against others or itself."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 from functools import lru_cache
+from math import ceil
 from random import Random
 from typing import Final
 
@@ -15,11 +16,19 @@ from dht.identity import address_prefix, is_exempt
 
 _SECRET_BYTES: Final = 32
 
+_TICK: Final = 4.0
+"""Seconds of a token's stamp, one byte: it comes round after 1,024, more than a token can live. UNSOURCED"""
+
 
 class Tokens:
     """Proof that an address is its sender's own: a keyed hash of it that only who receives there can show (BEP 5).
 
     Two secrets: the current one makes tokens, it and the one before are taken, so a token lives one to two rotations.
+
+        stamp 1 ‖ keyed hash 7 of stamp, node key, port and IP
+
+    The stamp says since when its holder has been asking here: a token shown in time is replaced by one of the same
+    stamp. So who has to wait needs no entry here, and comes back with the proof that it has waited.
     """
 
     def __init__(self, rng: Random, rotation: float, now: float) -> None:
@@ -30,7 +39,11 @@ class Tokens:
         self._rotates = now + rotation
 
     def make(self, key: bytes, address: Address, now: float) -> bytes:
-        """The token for the node `key` at `address`."""
+        """A new token for the node `key` at `address`."""
+        self._turn(now)
+        return _token(self._current, _stamp(now), key, address)
+
+    def _turn(self, now: float) -> None:
         if now >= self._rotates:
             # After a long silence the one before is out of date as well.
             late = now >= self._rotates + self._rotation
@@ -38,22 +51,60 @@ class Tokens:
             self._current = self._rng.randbytes(_SECRET_BYTES)
             # On the old beat: a secret that turned late would be taken for longer than two rotations.
             self._rotates = (now if late else self._rotates) + self._rotation
-        return _token(self._current, key, address)
 
     def judge(self, token: bytes, key: bytes, address: Address, now: float) -> tuple[bytes, bool]:
         """Return the token to give now, and whether `token` is one we gave this node at this address lately."""
-        current = self.make(key, address, now)
-        if len(token) != TOKEN_BYTES:
-            return current, False
-        if hmac.compare_digest(token, current):
-            return current, True
-        return current, hmac.compare_digest(token, _token(self._previous, key, address))
+        self._turn(now)
+        proven = False
+        if len(token) == TOKEN_BYTES:
+            current = _token(self._current, token[0], key, address)
+            proven = hmac.compare_digest(token, current) or hmac.compare_digest(
+                token, _token(self._previous, token[0], key, address)
+            )
+            if proven and self.age(token, now) < self._rotation:
+                return current, True
+        return _token(self._current, _stamp(now), key, address), proven
+
+    @staticmethod
+    def age(token: bytes, now: float) -> float:
+        """For how many seconds the holder of a token that is valid has been asking here, to within 4."""
+        return (_stamp(now) - token[0]) % 256 * _TICK
+
+    def left(self, token: bytes, wait: float, now: float) -> int:
+        """In how many seconds the holder of a valid token will have asked for `wait` seconds; 0 when it has."""
+        age = self.age(token, now)
+        return 0 if age >= wait else ceil(wait - age + _TICK)
 
 
-def _token(secret: bytes, key: bytes, address: Address) -> bytes:
-    return hashlib.blake2b(
-        key + address[1].to_bytes(2, "big") + address[0].encode(), digest_size=TOKEN_BYTES, key=secret
-    ).digest()
+def _stamp(now: float) -> int:
+    return int(now / _TICK) % 256
+
+
+def _token(secret: bytes, stamp: int, key: bytes, address: Address) -> bytes:
+    first = bytes((stamp,))
+    rest = hashlib.blake2b(
+        first + key + address[1].to_bytes(2, "big") + address[0].encode(), digest_size=TOKEN_BYTES - 1, key=secret
+    )
+    return first + rest.digest()
+
+
+CROWDED: Final = 0.5
+"""Part of what there is room for above which anybody waits: a topic of few members is never slow. UNSOURCED"""
+
+
+def waiting_time(*, base: float, topic: float, store: float, network: float, near: int) -> float:
+    """Seconds that an announcement waits.
+
+    `topic`, `store`, `network`: how full the topic's place is, the whole store, and the share of it that the
+    announcer's /24 or /48 may have, from 0 to 1; the fullest counts. `near`: how many of that network are at the place.
+    `base`: seconds for a network's first announcement at a full place; each further one waits twice as long.
+
+    DISC-NG (Król and others, 2024), which discv5's topics follow, multiplies occupancy by the similarity of address and
+    topic as well, with occupancy to the tenth power; here it is a straight line, for a full place makes room by itself
+    (`store.Store`), and similarity doubles, since what must stay short is the time of those who come alone.
+    """
+    crowd = (min(max(topic, store, network), 1.0) - CROWDED) / (1.0 - CROWDED)
+    return base * crowd * 2.0**near if crowd > 0 else 0.0
 
 
 _ROUNDING: Final = 1e-5

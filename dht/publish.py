@@ -169,6 +169,11 @@ class PutWalk(Walk):
             refusal = Refusal(message.status)
         except ValueError:
             refusal = Refusal.UNKNOWN_VERSION
+        if refusal is Refusal.WAIT:
+            # Nobody may make us wait for longer than the token holds in which our waiting is kept.
+            wait = float(min(message.seq, self.context.config.token_rotation))
+            self._verdicts[contact.key] = Verdict(contact, refusal, 0, wait)
+            return
         self._verdicts[contact.key] = Verdict(contact, refusal, message.seq)
 
     def _check(self, now: float) -> None:

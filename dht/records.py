@@ -103,6 +103,8 @@ class Refusal(IntEnum):
     """This node is a client: it stores and forwards nothing."""
     TIMEOUT = 20
     """No answer came. Never on the wire: a receipt's word for silence."""
+    WAIT = 21
+    """The topic is crowded: ask again, with the token that came with this, in the seconds said."""
 
 
 class RecordRefused(RemoteError):

@@ -6,6 +6,7 @@ Decides what to answer; sends nothing. Signals are forwarded by `dht.meeting`, w
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 
 from dht.config import DhtConfig
@@ -119,6 +120,7 @@ class Responder:
         return Stored(request.rid, asking.token, refusal, seq, nodes4, nodes6)
 
     def _judge_put(self, request: Put, asking: Asking, now: float) -> tuple[Refusal, bytes, int]:
+        """The verdict; the record's place; the sequence number held there, or the seconds to wait."""
         if not asking.proven:
             return Refusal.BAD_TOKEN, b"", 0
         try:
@@ -131,7 +133,11 @@ class Responder:
             expires=now + request.lifetime,
             prefix=prefix_of(asking.address),
             expected_seq=request.expected_seq,
+            waited=self._tokens.age(request.token, now),
         )
+        if refusal is Refusal.WAIT:
+            wait = self._store.waiting(record.place, prefix_of(asking.address))
+            return refusal, record.place, self._tokens.left(request.token, wait, now)
         held = self._store.held(record.place, record.owner)
         return refusal, record.place, held.record.seq if held is not None else 0
 
@@ -150,11 +156,20 @@ class Responder:
         return Want(request.rid, asking.token, (wanted << 8 * length - count).to_bytes(length, "big"))
 
     def keep(
-        self, record: SignedRecord, now: float, *, expires: float, prefix: bytes = b"", expected_seq: int | None = None
+        self,
+        record: SignedRecord,
+        now: float,
+        *,
+        expires: float,
+        prefix: bytes = b"",
+        expected_seq: int | None = None,
+        waited: float = math.inf,
     ) -> Refusal:
         """Put a record into the store and report what that changes."""
         before = self._store.held(record.place, record.owner)
-        refusal, dropped = self._store.put(record, now, expires=expires, prefix=prefix, expected_seq=expected_seq)
+        refusal, dropped = self._store.put(
+            record, now, expires=expires, prefix=prefix, expected_seq=expected_seq, waited=waited
+        )
         for old in dropped:
             self._emit(RecordDropped(old.place, old.owner))
         held = self._store.held(record.place, record.owner)

@@ -6,9 +6,13 @@ Takes only verified records. Knows no requests and no network; the responder ask
 from __future__ import annotations
 
 import heapq
+import math
+from collections import Counter
 from dataclasses import dataclass
+from operator import itemgetter
 
 from dht.config import DhtConfig
+from dht.limits import waiting_time
 from dht.records import Kind, Refusal, SignedRecord, check_replaces, fingerprint
 
 
@@ -92,9 +96,10 @@ class Store:
         expires: float | None = None,
         prefix: bytes = b"",
         expected_seq: int | None = None,
+        waited: float = math.inf,
     ) -> tuple[Refusal, list[SignedRecord]]:
         """Store or refresh a record. Returns why not (`NONE` when stored), and the records that went: those
-        pushed out for it, and what it found expired in its place."""
+        pushed out for it, and what it found expired in its place. `waited`: for how many seconds its sender has."""
         expires = float(record.expires) if expires is None else min(expires, record.expires)
         if expires <= now:
             return Refusal.EXPIRED, []
@@ -112,13 +117,19 @@ class Store:
             old.expires = max(old.expires, expires)
             self._push_deadline(old)
             return Refusal.NONE, dropped
+        gives_way = old
         if old is None:
-            refusal = self._over_quota(record, prefix)
+            refusal, gives_way = self._admit(record, prefix, waited)
             if refusal is not Refusal.NONE:
                 return refusal, dropped
-        victims = self._victims(record, old)
+        else:
+            # It counts for the network that let it in: else who has two could fill a place by way of both.
+            prefix = old.prefix
+        victims = self._victims(record, gives_way)
         if victims is None:
             return Refusal.FULL, dropped
+        if gives_way is not None and old is None:
+            victims.append(gives_way)
         for victim in victims:
             self._remove(victim)
             dropped.append(victim.record)
@@ -143,20 +154,47 @@ class Store:
         """When `expire` is worth calling again."""
         return self._deadlines[0][0] if self._deadlines else None
 
-    def _over_quota(self, record: SignedRecord, prefix: bytes) -> Refusal:
+    def waiting(self, place: bytes, prefix: bytes) -> float:
+        """Seconds for which somebody new from a /24 or /48 has to have asked, to announce at a place now."""
+        announced = self._places.get(place, {})
+        near = sum(entry.prefix == prefix for entry in announced.values()) if prefix else 0
+        return self._waiting(len(announced), near, prefix)
+
+    def _waiting(self, announced: int, near: int, prefix: bytes) -> float:
+        config = self._config
+        return waiting_time(
+            base=config.topic_wait,
+            topic=announced / config.topic_quota,
+            store=max(self._count / config.store_max_records, self._bytes / config.store_max_bytes),
+            network=self._prefixes.get(prefix, 0) / config.prefix_quota,
+            near=near,
+        )
+
+    def _admit(self, record: SignedRecord, prefix: bytes, waited: float) -> tuple[Refusal, Held | None]:
+        """Whether a record of somebody new is taken; and which announcement gives way to it where its topic is full."""
         config = self._config
         if record.owner and self._owners.get(record.owner, 0) >= config.owner_quota:
-            return Refusal.OWNER_QUOTA
+            return Refusal.OWNER_QUOTA, None
         if prefix and self._prefixes.get(prefix, 0) >= config.prefix_quota:
-            return Refusal.PREFIX_QUOTA
-        if record.kind is Kind.TOPIC:
-            announced = self._places.get(record.place, {})
-            if len(announced) >= config.topic_quota:
-                return Refusal.FULL
-            near = sum(entry.prefix == prefix for entry in announced.values()) if prefix else 0
-            if near >= config.topic_prefix_quota:
-                return Refusal.PREFIX_QUOTA
-        return Refusal.NONE
+            return Refusal.PREFIX_QUOTA, None
+        if record.kind is not Kind.TOPIC:
+            return Refusal.NONE, None
+        announced = self._places.get(record.place, {})
+        networks = Counter(entry.prefix for entry in announced.values() if entry.prefix)
+        near = networks[prefix] if prefix else 0
+        if near >= config.topic_prefix_quota:
+            return Refusal.PREFIX_QUOTA, None
+        gives_way = None
+        if len(announced) >= config.topic_quota:
+            # Whichever network has most makes room for one that has less (longest queue drop; Suter and others, 1998).
+            greediest, most = max(networks.items(), key=itemgetter(1), default=(b"", 0))
+            if most <= near + 1:
+                return Refusal.FULL, None
+            gives_way = next(entry for entry in reversed(announced.values()) if entry.prefix == greediest)
+        wait = self._waiting(len(announced), near, prefix)
+        if wait > config.token_rotation:
+            return Refusal.PREFIX_QUOTA, None
+        return (Refusal.WAIT, None) if waited < wait else (Refusal.NONE, gives_way)
 
     def _add(self, entry: Held) -> None:
         record = entry.record

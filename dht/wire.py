@@ -131,7 +131,7 @@ class Stored(Message, frozen=True, array_like=True, gc=False, tag=8):
 
     status: Status
     seq: Seq
-    """The sequence number held now."""
+    """The sequence number held now; with `WAIT` the seconds to wait."""
     nodes4: Nodes4
     """Contacts nearer to the place than the responder itself, so that a write may walk on."""
     nodes6: Nodes6

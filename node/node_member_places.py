@@ -35,6 +35,8 @@ class Announced:
     asked: int
     full: int
     """Nodes that had no room."""
+    wait: float
+    """Seconds after which enough of those that ask us to wait would take it; 0 without any."""
 
 
 class TopicPlaces:
@@ -69,7 +71,7 @@ class TopicPlaces:
             for receipt in receipts
             for verdict in receipt.verdicts
         )
-        return Announced(best.stored, best.needed, len(best.verdicts), full)
+        return Announced(best.stored, best.needed, len(best.verdicts), full, best.wait)
 
     async def withdraw(self) -> None:
         """Say at each place that we have left."""

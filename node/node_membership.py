@@ -196,7 +196,7 @@ class TopicSession:
     async def _announce(self, decision: AnnounceNow) -> None:
         await self._parts.joined.wait()
         heard = await self.places.announce(decision, self._parts.config.lifetime)
-        self.members.announced(heard.stored, heard.needed, heard.full, self._now())
+        self.members.announced(heard.stored, heard.needed, heard.full, self._now(), wait=heard.wait)
         self._parts.events.add(TopicAnnounced(self._now(), self.key.name, heard.stored, heard.asked))
 
     async def _look_up(self, decision: LookUpNow) -> None:

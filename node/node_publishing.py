@@ -127,7 +127,7 @@ class Publishing:
         verdicts = {verdict.refusal for verdict in receipt.verdicts}
         if receipt.ok or not verdicts & _NOT_OURS_ANY_MORE:
             # Even one that too few took is kept: it is stored again when there are more.
-            again = self._driver.now() + (self._pause(receipt) if receipt.ok else FIRST_RETRY)
+            again = self._driver.now() + (self._pause(receipt) if receipt.ok else receipt.wait or FIRST_RETRY)
             self._keep(OwnRecord(record.place, record.raw, salt, int(kind), again))
         return receipt
 
@@ -251,7 +251,7 @@ class Publishing:
             self._drop(row)
             return True
         if self._own.get(row.place) is row:
-            again = self._driver.now() + (self._pause(receipt) if receipt.ok else retry_in)
+            again = self._driver.now() + (self._pause(receipt) if receipt.ok else receipt.wait or retry_in)
             self._keep(OwnRecord(row.place, record.raw, row.salt, row.kind, again))
         return receipt.ok
 

@@ -235,11 +235,13 @@ class TopicMembers:
 
     # What came of it
 
-    def announced(self, stored: int, needed: int, full: int, now: float) -> None:
-        """An announcement was stored by `stored` of `needed` nodes; `full` had no room."""
+    def announced(self, stored: int, needed: int, full: int, now: float, *, wait: float = 0.0) -> None:
+        """An announcement was stored by `stored` of `needed` nodes; `full` had no room; others take it after `wait`."""
         if full > stored and not self._spilt:
             self._spilt = True
             self._announce_at = now  # The further place has room, most likely.
+        elif wait and stored < needed:
+            self._announce_at = now + wait
         elif stored >= max(1, needed) or (self._spilt and stored):
             self._announce_retry = ANNOUNCE_RETRY
             self._announce_at = now + self._jittered(self.config.announce_every)

@@ -9,7 +9,7 @@ import pytest
 
 from dht.constants import MAX_MESSAGE
 from dht.records import Refusal
-from dht.wire import AnyMessage, Message, Value, encode_message
+from dht.wire import AnyMessage, Message, Value, decode_message, encode_message
 
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = ROOT / "tests" / "vectors"
@@ -29,6 +29,19 @@ def test_code_makes_the_frozen_bytes(name: str) -> None:
 def test_every_message_is_frozen() -> None:
     frozen = {type(message) for message in MADE["messages"]().values()}
     assert frozen == set(AnyMessage.__args__)
+
+
+def test_every_refusal_that_travels_is_frozen_in_each_answer_that_may_bear_it() -> None:
+    bearing = {name for name, message in MADE["messages"]().items() if "status" in type(message).__struct_fields__}
+    frozen = json.loads((VECTORS / "wire.json").read_text(encoding="utf-8"))["refusals"]
+    assert set(frozen) == bearing
+    said = {name for each in frozen.values() for name in each}
+    assert said == {refusal.name for refusal in Refusal} - {"TIMEOUT"}
+    for each in frozen.values():
+        for name, raw in each.items():
+            message = decode_message(bytes.fromhex(raw))
+            assert message.status == Refusal[name]  # type: ignore[union-attr]
+            assert encode_message(message).hex() == raw
 
 
 @pytest.mark.parametrize("name, message", MADE["messages"]().items())

@@ -81,9 +81,9 @@ class TestFrozen:
         assert [refusal.name for refusal in Refusal] == [
             *("NONE", "MALFORMED", "UNKNOWN_VERSION", "OVERSIZED", "BAD_SIGNATURE", "WEAK_KEY", "EXPIRED", "TOO_LONG"),
             *("WRONG_PLACE", "OLDER", "CONFLICT", "CAS_MISMATCH", "BAD_TOKEN", "OWNER_QUOTA", "PREFIX_QUOTA", "FULL"),
-            *("RATE_LIMITED", "NOT_REGISTERED", "UNREACHED", "NOT_SERVER", "TIMEOUT"),
+            *("RATE_LIMITED", "NOT_REGISTERED", "UNREACHED", "NOT_SERVER", "TIMEOUT", "WAIT"),
         ]
-        assert [refusal.value for refusal in Refusal] == list(range(21))
+        assert [refusal.value for refusal in Refusal] == list(range(22))
 
 
 class TestOneEncoding:

@@ -215,11 +215,11 @@ class TestQuotas:
         box = store(prefix_quota=1)
         assert [box.put(note(bytes((i,))), 10.0) for i in range(3)] == [NONE] * 3
 
-    def test_update_counts_against_where_it_came_from(self) -> None:
+    def test_update_counts_against_the_network_that_let_it_in(self) -> None:
         box = store(prefix_quota=1)
         box.put(note(seq=1), 10.0, prefix=b"\x14\x00\x00")
         box.put(note(seq=2), 10.0, prefix=b"\x14\x00\x01")
-        assert box._prefixes == {b"\x14\x00\x01": 1}
+        assert box._prefixes == {b"\x14\x00\x00": 1}
 
     def test_topic_has_no_more_than_its_quota(self) -> None:
         box = store(topic_quota=1)

@@ -32,6 +32,7 @@ def _judging(right: Callable[[bytes, bytes, bytes, Address], bool]) -> Breakage:
             return current, right(token, tokens._current, key, address)
 
         tokens.judge = judge
+        tokens.age = lambda token, now: float("inf")  # There may be no token to tell it from.
 
     return breakage
 
@@ -63,8 +64,9 @@ def _loose(change: Callable[[bytes, Address], tuple[bytes, Address]]) -> Breakag
 
         def judge(token: bytes, key: bytes, address: Address, now: float) -> tuple[bytes, bool]:
             tokens.make(key, address, now)
-            made = _token(tokens._current, *change(key, address))
-            return made, token in (made, _token(tokens._previous, *change(key, address)))
+            stamp = token[0] if token else 0
+            made = _token(tokens._current, stamp, *change(key, address))
+            return made, token in (made, _token(tokens._previous, stamp, *change(key, address)))
 
         tokens.judge = judge
 

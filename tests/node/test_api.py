@@ -69,7 +69,7 @@ async def test_a_value_comes_back_as_it_went_in(api):
     value = bytes(range(256))
     receipt = await api.call("put", {"value_base64": base64.b64encode(value).decode(), "salt_base64": "c2FsdA=="})
     assert (receipt["ok"], receipt["stored"], receipt["reasons"]) == (True, 1, {})
-    assert receipt["verdicts"] == [{"contact": CONTACT.text, "refusal": "none", "seq": 1}]
+    assert receipt["verdicts"] == [{"contact": CONTACT.text, "refusal": "none", "seq": 1, "wait": 0.0}]
     document = await api.call("get", {"salt_base64": "c2FsdA=="})
     assert base64.b64decode(document["records"][0]["value_base64"]) == value
     assert "value_text" not in document["records"][0]

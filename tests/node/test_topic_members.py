@@ -105,6 +105,16 @@ def test_who_finds_the_first_place_full_announces_at_its_further_one_and_readers
     assert len(look.shards) == 3 and look.shards[0] == 0
 
 
+def test_who_is_told_to_wait_comes_back_when_it_may_and_goes_to_no_further_place():
+    mine = members()
+    mine.handle_timer(NOW)
+    mine.announced(4, 15, 0, NOW, wait=11.0)
+    assert not kinds(mine.handle_timer(NOW + 10.9), AnnounceNow)
+    assert kinds(mine.handle_timer(NOW + 11.0), AnnounceNow)[0].shards == (0,)
+    mine.announced(16, 15, 0, NOW + 11.0, wait=60.0)  # Enough hold it: the few others need not.
+    assert not kinds(mine.handle_timer(NOW + 100.0), AnnounceNow)
+
+
 def test_look_ups_grow_seldom_while_nobody_is_there():
     mine, at, times = members(), NOW, []
     while at < NOW + 7200:

@@ -9,8 +9,9 @@ import json
 import random
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
@@ -18,6 +19,7 @@ sys.path.insert(0, str(HERE.parent.parent))
 from dht import wire  # noqa: E402
 from dht.contact import Contact  # noqa: E402
 from dht.identity import IdentityKey, NodeKey  # noqa: E402
+from dht.limits import waiting_time  # noqa: E402
 from dht.records import (  # noqa: E402
     CLOCK_TOLERANCE,
     MAX_LIFETIME,
@@ -127,6 +129,53 @@ def refused_records() -> list[tuple[Refusal, str, bytes, dict[str, Any]]]:
         (Refusal.CONFLICT, "same number, other payload", good, {"held": signed(b"other").raw.hex()}),
         (Refusal.CONFLICT, "same number, other expiry", good, {"held": signed(expires=NOW + 90).raw.hex()}),
         (Refusal.CAS_MISMATCH, "6 is held, 5 expected", good, {"held": signed(seq=6).raw.hex(), "expected_seq": 5}),
+    ]
+
+
+ON_RECORDS: Final = tuple(Refusal)[: Refusal.WRONG_PLACE + 1]
+"""What can be wrong with a record itself."""
+
+SAID_IN: Final[dict[str, tuple[Refusal, ...]]] = {
+    "STORED": (
+        *ON_RECORDS,
+        *(Refusal.OLDER, Refusal.CONFLICT, Refusal.CAS_MISMATCH, Refusal.BAD_TOKEN, Refusal.OWNER_QUOTA),
+        *(Refusal.PREFIX_QUOTA, Refusal.FULL, Refusal.WAIT),
+    ),
+    "SIGNALED": (
+        *(Refusal.NONE, Refusal.CONFLICT, Refusal.BAD_TOKEN, Refusal.RATE_LIMITED, Refusal.NOT_REGISTERED),
+        *(Refusal.UNREACHED, Refusal.NOT_SERVER),
+    ),
+    "REGISTERED": (Refusal.NONE, Refusal.BAD_SIGNATURE, Refusal.EXPIRED, Refusal.BAD_TOKEN, Refusal.FULL),
+    "DIALED": (Refusal.NONE, Refusal.BAD_TOKEN, Refusal.RATE_LIMITED),
+    "WATCHED": (Refusal.NONE, Refusal.BAD_TOKEN, Refusal.PREFIX_QUOTA, Refusal.FULL),
+    "NOTICED": (*ON_RECORDS, Refusal.OLDER, Refusal.CONFLICT, Refusal.RATE_LIMITED, Refusal.NOT_REGISTERED),
+}
+"""Which refusals each answer may bear."""
+
+
+def refusals() -> dict[str, dict[str, wire.Message]]:
+    """Each answer with each refusal it may bear. The fields beside it are those that go with one."""
+    rid, token, near = 0x0123456789ABCDEF, b"token+8!", Contact(NODE.public, ("203.0.113.9", 4701)).packed
+    make: dict[str, Callable[[Refusal], wire.Message]] = {
+        "STORED": lambda said: wire.Stored(rid, token, said, 23 if said is Refusal.WAIT else 7, near, b""),
+        "SIGNALED": lambda said: wire.Signaled(rid, token, said),
+        "REGISTERED": lambda said: wire.Registered(rid, token, said, 0 if said else 90),
+        "DIALED": lambda said: wire.Dialed(rid, token, said),
+        "WATCHED": lambda said: wire.Watched(rid, token, said, 0 if said else 720),
+        "NOTICED": lambda said: wire.Noticed(rid, token, said),
+    }
+    return {name: {said.name: make[name](said) for said in SAID_IN[name]} for name in SAID_IN}
+
+
+def waiting() -> list[dict[str, float]]:
+    """How long somebody new waits at a crowded topic."""
+    cases = [
+        (t, s, n, near) for t in (0, 64, 65, 96, 128) for s in (0.0, 0.75) for n in (0.0, 1.0) for near in (0, 1, 4)
+    ]
+    return [
+        {"announced": t, "store": s, "network": n, "near": near}
+        | {"wait": waiting_time(base=15.0, topic=t / 128, store=s, network=n, near=near)}
+        for t, s, n, near in cases
     ]
 
 
@@ -275,7 +324,16 @@ def build() -> dict[str, Any]:
         "wire.json": {
             "source": "make_vectors.py; the messages are in docs/protocol.md",
             "messages": {name: wire.encode_message(message).hex() for name, message in messages().items()},
+            "refusals": {
+                name: {said: wire.encode_message(message).hex() for said, message in each.items()}
+                for name, each in refusals().items()
+            },
             "broken": {what: text.replace(" ", "") for what, text in BROKEN_MESSAGES.items()},
+        },
+        "waiting.json": {
+            "source": "make_vectors.py; the formula is in docs/protocol.md. `announced` of 128; `store` and `network` "
+            "say how full the store, and the network's share of it, are; `near`: of the same network; `wait`: seconds",
+            "cases": waiting(),
         },
         "sealing.json": {
             "source": "make_vectors.py; the layout is in docs/protocol.md. The first 16 bytes of a nonce are drawn "

@@ -46,6 +46,16 @@ SMALL: dict[str, dict[str, Any]] = {
     "sybil": {"nodes": 40, "records": 5, "reads": 10, "lookups": 0},
     "two-engines": {"nodes": 30, "operations": 15, "minutes": 1},
     "topic": {"nodes": 20, "members": 6, "broadcasts": 2, "spread": 5, "quiet": 2},
+    "topic-flood": {
+        "nodes": 22,
+        "members": 12,
+        "made_up": 150,
+        "networks": 8,
+        "per_second": 10,
+        "ahead": 15,
+        "minutes": 1,
+        "readers": 4,
+    },
     "watch": {"nodes": 30, "watchers": 4, "records": 2, "calm": 2, "minutes": 3, "puts_a_minute": 2},
     "weather": {"nodes": 30, "records": 8, "reads": 20},
 }
