@@ -104,6 +104,7 @@ def said_document(invite: Invite) -> Document:
         "id": invite.id,
         "network": invite.network,
         "private": invite.key is not None,
+        "lan_only": invite.lan_only,
         "inviter": invite.inviter.text,
         "uses": invite.uses,
         "issued_at": invite.issued,

@@ -138,9 +138,9 @@ def take(
 
 def book_of(ctx: typer.Context) -> AddressBook:
     """The book of the data folder in force."""
-    from node.node_book import AddressBook
+    from node import node_book
 
-    return AddressBook(node_config(ctx).book_file)
+    return node_book.book_of(node_config(ctx))
 
 
 def tell(entry: Any, *, json: bool, done: str) -> None:

@@ -16,7 +16,7 @@ from node.adapters.http import ApiFailure
 from node.cli_exit import failed
 from node.cli_options import Json, NodeCommand, Peer, complete_peer, node_config
 from node.cli_peers import known, known_peer, sentence, who
-from node.cli_session import Session, open_session, run_async
+from node.cli_session import Session, can_ask, open_session, run_async
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -91,7 +91,7 @@ def receive(
     json: Json = False,
 ) -> None:
     """Wait for files; asks on a terminal unless told whom to accept from."""
-    ask = not yes and not json and sys.stdin.isatty()
+    ask = not yes and not json and can_ask()
     if not (yes or accept_from or ask):
         raise ApiFailure(
             "bad-input", "nobody can be asked here, so no file would be accepted", "give --accept-from PEER or --yes"

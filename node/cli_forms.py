@@ -116,8 +116,9 @@ class Shown:
         homes, addresses = len(document["homes"]), document["addresses"]
         ways = [f"at {' and '.join(addresses)}"] if addresses else []
         ways += [f"through {homes} home node{'s' if homes > 1 else ''}"] if homes else []
+        alone = ", of the local network alone" if document.get("lan_only") else ""
         lines = [
-            f"invite {document['id']} into the {kind} {document['network']}, for {uses},"
+            f"invite {document['id']} into the {kind} {document['network']}{alone}, for {uses},"
             f" expires {moment(document['expires_at'])}",
             f"reaches this node {' or '.join(ways)}" if ways else "",
             "whoever sees it can come in: give it away as you would a key" if document["private"] else "",

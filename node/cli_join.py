@@ -17,7 +17,7 @@ import typer
 
 from node.adapters.http import ApiFailure
 from node.cli_options import Json, NodeCommand, node_config
-from node.cli_session import run_async, running_node, waiting
+from node.cli_session import can_ask, run_async, running_node, waiting
 
 if TYPE_CHECKING:
     from node.config import NodeConfig
@@ -47,7 +47,7 @@ def join(
     """Come into a network with an invite: a link, its text, or a picture of its QR code."""
     from node.cli_settings import CONFIG, GIVEN
 
-    invite = given_invite(what or [])
+    invite = given_invite(what or [], as_json=json)
     invite.check_time(time.time())
     config = node_config(ctx)
     file = Path(ctx.meta.get(GIVEN, {}).get(CONFIG) or config_file())
@@ -59,6 +59,7 @@ def join(
     document = run_async(work)
     changes = settings_for(invite, document)
     if changes:
+        config.replace(**changes)  # A file that no node could start with is not written.
         from node.adapters.config_file import change_file
 
         change_file(file, changes)
@@ -68,13 +69,18 @@ def join(
 # What was given
 
 
-def given_invite(what: list[str]) -> Invite:
-    """The invite in the arguments, in the file they name, or on standard input. Raises `BadInvite` or `ApiFailure`."""
+def given_invite(what: list[str], *, as_json: bool = False) -> Invite:
+    """The invite in the arguments, in the file they name, on standard input, or typed; programs are not asked to type.
+
+    Raises `BadInvite` or `ApiFailure`.
+    """
     from node.protocols.invite_text import find_invite
 
     said = " ".join(what)
-    if said == "-" or (not said and not sys.stdin.isatty()):
+    if sys.stdin is not None and (said == "-" or (not said and not can_ask())):
         return invite_in(sys.stdin.buffer.read(1 << 26), "standard input")
+    if said == "-" or (not said and (as_json or not can_ask())):
+        raise ApiFailure("bad-input", "no invite was given", "name a link, its text, or a picture of its QR code")
     if not said:
         return find_invite(asked_for())
     if len(said) <= LONGEST_ARGUMENT and ":" not in said[2:] and Path(said).expanduser().exists():
@@ -102,18 +108,29 @@ def invite_in(data: bytes, where: str) -> Invite:
         if b"\0" in data:
             raise BadInvite(InviteFault.NOT_AN_INVITE, f"{where} is neither text nor a picture that can be read")
         return find_invite(data.decode(errors="replace"))
-    codes = read_codes(data)
-    if not codes:
+    found: dict[bytes, Invite] = {}
+    wrong: list[BadInvite] = []
+
+    def is_one(code: str) -> bool:
+        """Whether it is an invite, good or not: then the picture need not be looked at harder."""
+        try:
+            invite = find_invite(code)
+        except BadInvite as error:
+            wrong.append(error)
+            return error.fault is not InviteFault.NOT_AN_INVITE
+        found[invite.raw] = invite
+        return True
+
+    if not read_codes(data, is_one):
         problem = f"no QR code was found in {where}: take the picture nearer, straight, and without glare"
         raise BadInvite(InviteFault.NOT_AN_INVITE, problem)
-    telling: BadInvite | None = None
-    for code in codes:
-        try:
-            return find_invite(code)
-        except BadInvite as error:
-            telling = telling or error
-    assert telling is not None
-    raise telling
+    if len(found) > 1:
+        named = " and ".join(f"{one.id} into {one.network}" for one in found.values())
+        problem = f"{len(found)} invites are in {where} ({named}): take a picture of one alone"
+        raise BadInvite(InviteFault.NOT_AN_INVITE, problem)
+    if found:
+        return next(iter(found.values()))
+    raise next((one for one in wrong if one.fault is not InviteFault.NOT_AN_INVITE), wrong[0])
 
 
 def asked_for() -> str:
@@ -138,11 +155,12 @@ def agreed(invite: Invite, config: NodeConfig, file: Path, *, yes: bool, as_json
     kind = "private network" if invite.key is not None else "network"
     if not as_json:
         print(f"an invite of {invite.inviter.text}", file=sys.stderr)
-        print(f"into the {kind} {invite.network}, expires {moment(invite.expires)}", file=sys.stderr)
+        alone = ", of the local network alone" if invite.lan_only else ""
+        print(f"into the {kind} {invite.network}{alone}, expires {moment(invite.expires)}", file=sys.stderr)
     if is_in(config, invite) or yes:
         return
     change = f"this node is in {config.network}; joining {invite.network} changes {file}"
-    if as_json or not sys.stdin.isatty():
+    if as_json or not can_ask():
         raise ApiFailure("needs-consent", f"{change}, and nobody can be asked here", "say --yes")
     typer.confirm(f"{change}: join", err=True, abort=True)
 
@@ -205,10 +223,17 @@ async def joined_alone(invite: Invite, config: NodeConfig, timeout: float, *, as
 
 def settings_for(invite: Invite, document: Document) -> Document:
     """What the configuration must say so that the next node is in the network; nothing where it is in it already."""
+    from dht.contact import parse_contact
+    from dht.identity import is_exempt
+
     if document["kept"] != "nowhere":
         return {}
     key = {} if invite.key is None else {"network_key": invite.key.hex()}
-    return {"network": invite.network, **key, "contacts": tuple(document["contacts"])}
+    contacts = tuple(document["contacts"])
+    if not invite.lan_only:
+        return {"network": invite.network, **key, "contacts": contacts}
+    near = tuple(text for text in contacts if is_exempt(parse_contact(text).ip))
+    return {"network": invite.network, **key, "scope": "lan", "contacts": near}
 
 
 def step(text: str, *, as_json: bool) -> None:

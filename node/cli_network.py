@@ -13,7 +13,7 @@ import typer
 
 from node.adapters.http import ApiFailure
 from node.cli_options import Json, NodeCommand, complete_peer, machine_config
-from node.cli_session import run_async, running_node
+from node.cli_session import can_ask, run_async, running_node
 
 if TYPE_CHECKING:
     from node.adapters.network_store import NetworkStore
@@ -142,10 +142,10 @@ def revoke(
 ) -> None:
     """End somebody's membership: members refuse links with it as soon as they hear of it."""
     from node import cli_render as render
-    from node.node_book import AddressBook
+    from node.node_book import book_of
 
     config = machine_config(ctx)
-    document = asked(ctx, name, "revoke-member", {"peer": AddressBook(config.book_file).resolve(peer).text})
+    document = asked(ctx, name, "revoke-member", {"peer": book_of(inside(config, name)).resolve(peer).text})
     if json:
         render.emit(document)
         return
@@ -168,7 +168,7 @@ def leave(
     if running_node(inside(config, name)) is not None:
         raise ApiFailure("node-runs", f"a node runs in {name}", "end it first")
     if not yes:
-        if json or not sys.stdin.isatty():
+        if json or not can_ask():
             raise ApiFailure("needs-consent", f"leaving deletes {networks.folder_of(name)}", "say --yes")
         last = " Nobody can revoke members without its founder's key." if network.founder_seed else ""
         typer.confirm(f"delete {networks.folder_of(name)}?{last}", err=True, abort=True)

@@ -19,10 +19,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else
 
 def complete_peer(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Names of the address book for the shell; with the @ where one was typed. Never fails: a shell asks."""
-    from node.node_book import AddressBook
+    from node.node_book import book_of
 
     try:
-        entries = AddressBook(node_config(ctx).book_file).entries
+        entries = book_of(node_config(ctx)).entries
     except Exception:  # Whatever is wrong with the settings is said when the command runs.
         return []
     at = "@" if incomplete.startswith("@") else ""

@@ -246,10 +246,10 @@ def known_peer(ctx: typer.Context, text: str) -> str:
     this one.
     """
     from dht.errors import BadPeerId
-    from node.node_book import AddressBook
+    from node.node_book import book_of
 
     try:
-        return AddressBook(node_config(ctx).book_file).resolve(text).text
+        return book_of(node_config(ctx)).resolve(text).text
     except BadPeerId as error:
         near = linked_peer_like(ctx, text.strip().lower())
         if near is None:

@@ -201,3 +201,8 @@ def waiting(what: str) -> AbstractContextManager[Any]:
     from node.cli_render import margin
 
     return margin().status(what)
+
+
+def can_ask() -> bool:
+    """Whether somebody sits there: standard input is a terminal. It may be closed, as under some job runners."""
+    return sys.stdin is not None and sys.stdin.isatty()

@@ -23,7 +23,7 @@ from dht.records import Kind, mutable_place, peer_place, topic_salt
 from node.adapters.file_outcomes import Progress
 from node.config import NodeConfig
 from node.driver import Driver, Stopped
-from node.node_book import AddressBook
+from node.node_book import book_of
 from node.node_diagnosis import Finding
 from node.node_doctor import examine
 from node.node_events import (
@@ -86,7 +86,7 @@ class Node:
         self._events = EventLog()
         self.inside = Inside(config, parts or NodeParts(), self._events)
         """The parts: for simulations and tests, which look inside and pull the plug."""
-        self.book = AddressBook(config.book_file)
+        self.book = book_of(config)
         """What this machine's user calls peers. Nobody else learns it."""
         self._stack = AsyncExitStack()
         self._started = False

@@ -283,6 +283,10 @@ class Admission:
         self._own()
         return self.network.key
 
+    def lan_only(self, network: str) -> bool:
+        """Whether nodes of that network stay on the local network."""
+        return network == self.network.name and self.network.lan_only
+
     async def grant(self, network: str, joiner: PublicKey) -> bytes:
         """Make `joiner` a member. Raises `GrantRefused`."""
         if network != self.network.name:

@@ -8,24 +8,37 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from dht.errors import LocalError
 from dht.identity import TEXT_LENGTH, PublicKey
 from node.adapters.book_file import BookFile
-from node.protocols.petnames import Book, Entry
+from node.adapters.network_store import FILE_NAME, networks_folder
+from node.config import NodeConfig
+from node.protocols.petnames import BadName, Book, Entry, checked_name
 
 log = logging.getLogger("rookery.node")
 
 _ID: Final = re.compile(rf"\b[a-z0-9]{{{TEXT_LENGTH}}}\b")
 
 
+def book_of(config: NodeConfig) -> AddressBook:
+    """The book of a node: one in a private network has its own, and that of this machine behind it."""
+    behind = networks_folder(config.data_dir).parent if (config.data_dir / FILE_NAME).exists() else None
+    return AddressBook(config.book_file, None if behind is None else behind / config.book_file.name)
+
+
 class AddressBook:
     """Names for peers: `add`, `rename`, `remove`, `resolve`, and iteration by name."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, behind: Path | None = None) -> None:
+        """`behind`: another book, whose names count where this one has none for the peer, and no such name."""
         self._file = BookFile(path)
+        self._behind = None if behind is None else BookFile(behind)
+        self._whole: tuple[Book, Book, Book] | None = None
+        """This book, the one behind it, and the two as one."""
 
     @property
     def path(self) -> Path:
@@ -34,21 +47,25 @@ class AddressBook:
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """Everybody in it, by name. Raises `LocalError` when the file is broken."""
-        return tuple(self._file.read())
+        """Everybody who has a name, by name. Raises `LocalError` when the file is broken."""
+        return tuple(self._read())
 
     def add(self, name: str, peer: PublicKey | str, note: str = "") -> Entry:
         """Name a peer; the same name and peer again changes the note. Raises `LocalError`."""
         key = PublicKey.parse(peer) if isinstance(peer, str) else peer
+        self._check_looks(name, key)
         return self._file.change(lambda book: book.add(name, key, note))
 
     def rename(self, old: str, new: str) -> Entry:
         """Give a peer another name. Raises `LocalError`."""
-        return self._file.change(lambda book: book.rename(old, new))
+        known = self._file.read().named(old)
+        if known is not None:
+            self._check_looks(new, known.peer)
+        return self._file.change(lambda book: self._own(old, book).rename(old, new))
 
     def remove(self, name: str) -> Entry:
         """Forget a name. Raises `LocalError`."""
-        return self._file.change(lambda book: book.remove(name))
+        return self._file.change(lambda book: self._own(name, book).remove(name))
 
     def export(self) -> bytes:
         """The book as a file for another machine of its user."""
@@ -87,7 +104,7 @@ class AddressBook:
 
     def show(self, name: str) -> Entry:
         """The entry of a name, or of a peer id. Raises `LocalError`."""
-        book = self._file.read()
+        book = self._read()
         peer = book.resolve(name)
         return book.of(peer) or Entry("", peer)
 
@@ -104,9 +121,35 @@ class AddressBook:
         names = {entry.peer.text: entry.name for entry in book}
         return _annotated(document, names)
 
+    def _own(self, name: str, book: Book) -> Book:
+        """This book, in which `name` is to be changed. Raises `BadName` where the one behind it has the name."""
+        if self._behind is not None and book.named(name) is None and self._behind.read().named(name) is not None:
+            where = "this machine's book, not in that of the network"
+            raise BadName(name, f"it stands in {where}", "change it with `--network main`")
+        return book
+
+    def _check_looks(self, name: str, peer: PublicKey) -> None:
+        other = None if self._behind is None else self._behind.read().alike(checked_name(name))
+        if other is not None and other.peer != peer:
+            raise BadName(name, f"it looks like {other.name!r} of this machine's book, which is another peer")
+
+    def _read(self) -> Book:
+        own = self._file.read()
+        if self._behind is None:
+            return own
+        behind = self._behind.read()
+        if self._whole is None or self._whole[0] is not own or self._whole[1] is not behind:
+            both = Book(tuple(own))
+            for entry in behind:
+                with suppress(LocalError):
+                    if both.of(entry.peer) is None:
+                        both.add(entry.name, entry.peer, entry.note)
+            self._whole = own, behind, both
+        return self._whole[2]
+
     def _readable(self) -> Book:
         try:
-            return self._file.read()
+            return self._read()
         except LocalError as error:
             log.warning("the address book is left out: %s", error)
             return Book()

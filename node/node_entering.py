@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dht.contact import Contact
-from dht.identity import IdentityKey, NodeKey, PublicKey
+from dht.identity import IdentityKey, NodeKey, PublicKey, is_exempt
 from node.adapters.memory_storage import MemoryStorage
 from node.config import NodeConfig
 from node.node import Node
@@ -29,6 +29,8 @@ class Entered:
 
     network: str
     private: bool
+    lan_only: bool
+    """Whether its nodes stay on the local network."""
     inviter: PublicKey
     path: str
     """How the inviter was reached."""
@@ -71,10 +73,16 @@ async def enter(
 
 def guest_config(config: NodeConfig, invite: Invite) -> NodeConfig:
     """The settings of a node that is in the network of the invite for as long as redeeming takes."""
+    scope = "lan" if invite.lan_only else config.scope
     return config.replace(
         network=invite.network,
         network_key=invite.key,
-        contacts=tuple(contact for contact in invite.contacts if config.reaches(contact.ip)),
+        scope=scope,
+        contacts=tuple(
+            contact
+            for contact in invite.contacts
+            if config.reaches(contact.ip) and (scope == "any" or is_exempt(contact.ip))
+        ),
         bootstrap_lists=(),
         bootstrap_signers=(),
         bootstrap_threshold=1,
@@ -100,7 +108,9 @@ def _guest_parts(parts: NodeParts, identity: IdentityKey) -> NodeParts:
 async def _kept(invite: Invite, redeemed: Redeemed, membership: Membership | None, where: str) -> Entered:
     if invite.key is not None and redeemed.certificate and membership is not None:
         try:
-            await membership.accept_grant(invite.network, invite.key, redeemed.certificate, redeemed.contacts)
+            await membership.accept_grant(
+                invite.network, invite.key, redeemed.certificate, redeemed.contacts, lan_only=invite.lan_only
+            )
         except GrantRefused as error:
             problem = f"what the inviter granted is no membership of {invite.network}: {error.reason}"
             raise JoinFailed(InviteFault.NOT_KEPT, problem) from None
@@ -108,6 +118,7 @@ async def _kept(invite: Invite, redeemed: Redeemed, membership: Membership | Non
     return Entered(
         invite.network,
         invite.key is not None,
+        invite.lan_only,
         invite.inviter,
         redeemed.path,
         redeemed.skew,

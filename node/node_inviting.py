@@ -153,7 +153,8 @@ class Inviting:
         await self._homes_found()
         while True:
             now = self._driver.now()
-            said = self._said(network, key, uses, int(now), int(now + lifetime))
+            lan_only = key is not None and self._lan_only(network)
+            said = self._said(network, key, lan_only, uses, int(now), int(now + lifetime))
             invite = make_invite(self._identity, said)
             if await self._in_thread(partial(self.ledger.add, invite, now)):
                 break
@@ -184,7 +185,14 @@ class Inviting:
             )
         return self._config.network_key
 
-    def _said(self, network: str, key: bytes | None, uses: int, issued: int, expires: int) -> Invite:
+    def _lan_only(self, network: str) -> bool:
+        """Whether whoever comes in has to stay on the local network: as its founder said, or as our settings do where
+        the network has no members."""
+        if self.grantor is not None and self.grantor.key_of(network) is not None:
+            return self.grantor.lan_only(network)
+        return self._config.scope == "lan"
+
+    def _said(self, network: str, key: bytes | None, lan_only: bool, uses: int, issued: int, expires: int) -> Invite:
         engine = self._driver.engine
         server = engine.mode is Mode.SERVER
         own = [address for address in self._datagrams.addresses if address[0] not in ("0.0.0.0", "::")]
@@ -202,6 +210,7 @@ class Inviting:
             uses=uses,
             network=network,
             key=key,
+            lan_only=lan_only,
             node_key=engine.own_key if server and addresses else None,
             fingerprint=self._fingerprint if addresses else b"",
             addresses=tuple(addresses),

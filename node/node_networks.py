@@ -120,7 +120,9 @@ class StoredMembership:
         self._identity = identity
         self._now = now
 
-    async def accept_grant(self, network: str, key: bytes, certificate: bytes, contacts: tuple[Contact, ...]) -> None:
+    async def accept_grant(
+        self, network: str, key: bytes, certificate: bytes, contacts: tuple[Contact, ...], *, lan_only: bool = False
+    ) -> None:
         """Check the certificate, and keep it with the network's key. Raises `GrantRefused` or `LocalError`."""
         try:
             chain = check_chain(certificate, None, self._identity.public, Revocations(), self._now())
@@ -134,11 +136,17 @@ class StoredMembership:
             if read_chain(known.chain)[0].member != self._identity.public:
                 whose = f"this machine is somebody else in {network}"
                 raise GrantRefused(f"{whose}: `rookery join --network {network}` joins as that one")
-            await asyncio.to_thread(self._store.renew, network, key, certificate)
+            await asyncio.to_thread(partial(self._store.renew, network, key, certificate, lan_only=lan_only))
             return
         may_invite = bool(chain[0].rights & Rights.INVITE)
         joined = Network(
-            network, authority, key, certificate, members_invite=may_invite, contacts=contacts[:MAX_CONTACTS]
+            network,
+            authority,
+            key,
+            certificate,
+            members_invite=may_invite,
+            lan_only=lan_only,
+            contacts=contacts[:MAX_CONTACTS],
         )
         await asyncio.to_thread(partial(self._store.add, joined, self._identity))
 

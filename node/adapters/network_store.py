@@ -131,9 +131,12 @@ class NetworkStore:
         save_network(folder, network)
         return folder
 
-    def renew(self, name: str, key: bytes, chain: bytes) -> None:
-        """Keep another certificate in a network that this machine is in already. Raises `LocalError`."""
-        save_network(self.folder_of(name), replace(self.load(name), key=key, chain=chain))
+    def renew(self, name: str, key: bytes, chain: bytes, *, lan_only: bool = False) -> None:
+        """Keep another certificate in a network that this machine is in already; what stays on the local network goes
+        on to. Raises `LocalError`."""
+        known = self.load(name)
+        renewed = replace(known, key=key, chain=chain, lan_only=known.lan_only or lan_only)
+        save_network(self.folder_of(name), renewed)
 
     def remove(self, name: str) -> None:
         """Forget a network, its keys and its journal. Raises `NoSuchNetwork` or `LocalError`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from dht.errors import LocalError
@@ -32,17 +32,23 @@ class BadPicture(LocalError):
     kind = "bad-picture"
 
 
-def read_codes(data: bytes) -> list[str]:
-    """The texts of the QR codes in a picture, none twice. Raises `BadPicture`."""
+def read_codes(data: bytes, wanted: Callable[[str], bool] = lambda _text: True) -> list[str]:
+    """The texts of the QR codes in a picture, none twice. Raises `BadPicture`.
+
+    A picture with none that is `wanted` is looked at harder: next to a clear one there may be a blurred one.
+    """
     import zxingcpp
 
     qr = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
     picture = _opened(data)
+    seen: dict[str, bool] = {}
     for attempt in _ways_to_look(picture):
-        found = zxingcpp.read_barcodes(attempt, formats=qr)
-        if texts := [code.text for code in found if code.valid and code.text]:
-            return list(dict.fromkeys(texts))
-    return []
+        for code in zxingcpp.read_barcodes(attempt, formats=qr):
+            if code.valid and code.text and code.text not in seen:
+                seen[code.text] = wanted(code.text)
+        if any(seen.values()):
+            break
+    return list(seen)
 
 
 def looks_like_a_picture(data: bytes) -> bool:

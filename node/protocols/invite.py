@@ -6,7 +6,8 @@ Decides the bytes, their signature, and when an invite counts as expired. Refuse
     invite:  version 1 ‖ flags 1 ‖ inviter 32 ‖ token 4 ‖ issued 4 ‖ expires 4 ‖ uses 2
              ‖ [name length 1 ‖ network name] ‖ [network key 32]
              ‖ counts 1 ‖ [node key 32] ‖ [certificate 32] ‖ addresses ‖ home nodes ‖ signature 64
-    flags:   1 a network's name follows (else it is main), 2 its key, 4 the inviter's node key, 8 its certificate
+    flags:   1 a network's name follows (else it is main), 2 its key, 4 the inviter's node key, 8 its certificate,
+             16 its nodes stay on the local network
     counts:  IPv4 addresses, IPv6 addresses, home nodes at IPv4, home nodes at IPv6: two bits each, from the highest
 
 There is no secret beside the signature: only the inviter can make one, and whoever has not seen the invite has not seen
@@ -72,6 +73,8 @@ class Flag(enum.IntFlag):
     KEY = 2
     NODE_KEY = 4
     CERTIFICATE = 8
+    LAN_ONLY = 16
+    """Nothing does: nodes of this private network talk to the local network alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,8 @@ class Invite:
     network: str = MAIN
     key: bytes | None = None
     """The network's key; None for an open network."""
+    lan_only: bool = False
+    """Whether nodes of this private network stay on the local network."""
     node_key: bytes | None = None
     """The inviter's key in the DHT, at `addresses`."""
     fingerprint: bytes = b""
@@ -218,6 +223,7 @@ def _read_body(reader: _Reader) -> Invite:
         uses=uses,
         network=network,
         key=key,
+        lan_only=bool(flags & Flag.LAN_ONLY),
         node_key=node_key,
         fingerprint=fingerprint,
         addresses=addresses,
@@ -258,6 +264,8 @@ def _check(said: Invite) -> None:
         raise LocalError(f"{said.network!r} is no name of a network")
     if said.key is not None and len(said.key) != KEY_BYTES:
         raise LocalError(f"a network key has {KEY_BYTES} bytes, not {len(said.key)}")
+    if said.lan_only and said.key is None:
+        raise LocalError("an open network cannot be that of the local network alone")
     if said.node_key is not None and (len(said.node_key) != KEY_BYTES or not is_canonical_x25519(said.node_key)):
         raise LocalError("a node key has 32 bytes in their one encoding")
     if len(said.fingerprint) not in (0, FINGERPRINT_BYTES):
@@ -274,6 +282,7 @@ def _body(said: Invite) -> bytes:
         (Flag.KEY, said.key is not None),
         (Flag.NODE_KEY, said.node_key is not None),
         (Flag.CERTIFICATE, bool(said.fingerprint)),
+        (Flag.LAN_ONLY, said.lan_only),
     ):
         flags |= flag if there else Flag(0)
     name = said.network.encode("ascii") if named else b""

@@ -30,6 +30,9 @@ class Grantor(Protocol):
         """The 32-byte key of a private network that this node may invite into; None for an open network, or one that
         nobody here knows. Raises `GrantRefused` when the node is a member and may not invite."""
 
+    def lan_only(self, network: str) -> bool:
+        """Whether nodes of that private network stay on the local network."""
+
     async def grant(self, network: str, joiner: PublicKey) -> bytes:
         """Make `joiner` a member: the certificate, of `MAX_CERTIFICATE` bytes at most. Called again for the same joiner
         when the answer was lost, also after a restart. Raises `GrantRefused`."""
@@ -38,6 +41,8 @@ class Grantor(Protocol):
 class Membership(Protocol):
     """The joiner's side: keeps what it was granted, so that the next start of the node is in the network."""
 
-    async def accept_grant(self, network: str, key: bytes, certificate: bytes, contacts: tuple[Contact, ...]) -> None:
-        """Check and keep a certificate, the network's key and its first contacts. Raises `GrantRefused` when it does
-        not hold, `LocalError` when it cannot be kept."""
+    async def accept_grant(
+        self, network: str, key: bytes, certificate: bytes, contacts: tuple[Contact, ...], *, lan_only: bool = False
+    ) -> None:
+        """Check and keep a certificate, the network's key and its first contacts, and whether its nodes stay on the
+        local network. Raises `GrantRefused` when it does not hold, `LocalError` when it cannot be kept."""

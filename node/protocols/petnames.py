@@ -165,6 +165,11 @@ class Book:
                 raise
             raise UnknownName(text, near) from None
 
+    def alike(self, name: str) -> Entry | None:
+        """The entry whose name looks like this one, if it is not the same."""
+        entry = self._looks.get(skeleton(name))
+        return entry if entry is not None and _key(entry.name) != _key(name.removeprefix("@")) else None
+
     def near(self, text: str) -> str | None:
         """The name that was probably meant."""
         import difflib

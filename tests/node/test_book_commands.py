@@ -8,11 +8,14 @@ import pytest
 from typer.testing import CliRunner
 
 from dht import exchange, wire
+from dht.identity import IdentityKey
 from node.adapters import memory_link
+from node.adapters.network_store import NetworkStore
 from node.api import Api
 from node.cli import app
 from node.cli_options import complete_peer
 from node.node_book import AddressBook
+from node.node_networks import found as found_network
 from tests.node.fake_node import FRIEND, STRANGER, FakeNode
 from tests.node.node_network import found, network
 
@@ -63,6 +66,36 @@ def test_commands_take_a_name_and_show_it_beside_the_id(rookery):
     assert json.loads(rookery("find", "@alice", "--json").stdout)["peer_name"] == "alice"
     assert "alice" in rookery("peers").stdout
     assert "did you mean alice" in rookery("find", "alcie", code=2).stderr
+
+
+def test_a_private_network_has_names_of_its_own_before_those_of_the_machine(rookery, tmp_path):
+    found_network(NetworkStore(tmp_path / "data" / "networks"), "club", IdentityKey.from_seed(b"m" * 32), 1.9e9)
+    club = ("--network", "club")
+    rookery("book", "add", "alice", FRIEND.text)
+    # What the machine's user calls somebody holds there, too, until it is called otherwise there.
+    assert FRIEND.text in rookery("book", "show", "alice", *club).stdout
+    said = rookery("book", "rename", "alice", "bob", *club, code=2).stderr
+    assert "it stands in this machine's book" in said and "--network main" in said
+    assert "this machine's book" in rookery("book", "remove", "alice", *club, code=2).stderr
+    assert "looks like 'alice' of this" in rookery("book", "add", "a1ice", STRANGER.text, *club, code=2).stderr
+    rookery("book", "add", "alice", STRANGER.text, *club)
+    rookery("book", "add", "captain", FRIEND.text, *club)
+    entries = json.loads(rookery("book", "list", "--json", *club).stdout)["entries"]
+    assert {one["name"]: one["peer"] for one in entries} == {"alice": STRANGER.text, "captain": FRIEND.text}
+    assert FRIEND.text in rookery("book", "show", "alice").stdout, "the machine's book knows nothing of it"
+    assert "nobody is called 'captain'" in rookery("book", "remove", "captain", code=2).stderr
+    rookery("book", "rename", "captain", "skipper", *club)
+    rookery("book", "remove", "alice", *club)
+    assert [one["name"] for one in json.loads(rookery("book", "list", "--json", *club).stdout)["entries"]] == [
+        "skipper"
+    ]
+    assert json.loads(rookery("book", "export", *club).stdout)["entries"][0]["name"] == "skipper"
+    # The network is left, and with it go its names.
+    said = rookery("network", "revoke", "club", "skipper", code=0).stdout
+    assert FRIEND.text in said
+    rookery("network", "leave", "club", "--yes")
+    assert not (tmp_path / "data" / "networks" / "club").exists()
+    assert FRIEND.text in rookery("book", "show", "alice").stdout
 
 
 def test_the_shell_completes_names(rookery, tmp_path, monkeypatch):

@@ -12,16 +12,20 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from dht.identity import IdentityKey
+from node.adapters.http import ApiFailure
 from node.adapters.invite_ledger import InviteLedger
 from node.adapters.qr_drawing import HALF_BLOCKS, SEXTANTS, Code
 from node.adapters.qr_reading import read_codes
+from node.api_invites import invite_document
 from node.cli import app
 from node.cli_forms import Shown, light_terminal
 from node.cli_invite import lifetime_of
-from node.cli_join import given_invite
+from node.cli_join import agreed, given_invite, settings_for
+from node.config import NodeConfig
 from node.protocols.invite import Invite, make_invite
+from node.protocols.invite_faults import BadInvite
 from node.protocols.invite_text import find_invite, to_code, to_text, to_uri
-from tests.node.test_invite import INVITER, NATED, PRIVATE
+from tests.node.test_invite import HOMES, INVITER, LOCAL, NATED, NEAR, PRIVATE
 from tests.node.test_qr import png, rendered
 
 NOW = 1_900_000_000.0
@@ -198,6 +202,9 @@ AHEAD = to_uri(resigned(issued=int(NOW) + 90_000, expires=int(NOW) + 90_060).raw
         ([OLD, "--yes"], "invite-expired", "by this machine's clock"),
         ([AHEAD, "--yes"], "invite-not-yet-valid", "the clock here, or the inviter's, is wrong"),
         ([to_uri(MADE.raw)], "needs-consent", "this node is in main; joining allotment changes"),
+        (["two.png"], "not-an-invite", f"2 invites are in two.png ({OPEN.id} into main and {MADE.id} into allotment)"),
+        (["beside.png", "--yes"], "invite-tampered", "altered"),
+        ([], "not-an-invite", "neither"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_code_2(home: Path, args: list[str], kind: str, said: str) -> None:
@@ -205,11 +212,81 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(home: Path, args: list[str]
     (home / "other.png").write_bytes(Code("HELLO").png())
     (home / "broken.png").write_bytes(Code("HELLO").png()[:100])
     (home / "rubbish.bin").write_bytes(bytes(range(256)))
+    (home / "two.png").write_bytes(side_by_side(OPEN.raw, MADE.raw))
+    (home / "beside.png").write_bytes(side_by_side(None, bytes([*MADE.raw[:-1], MADE.raw[-1] ^ 1])))
     before = (home / "config.toml").read_text()
     code, found, message = failure("join", *args)
     assert (code, found) == (2, kind)
     assert said in message
     assert (home / "config.toml").read_text() == before
+
+
+def side_by_side(*raws: bytes | None) -> bytes:
+    """A picture of several codes; None: one that is no invite."""
+    pictures = [
+        Image.open(io.BytesIO(Code("https://example.org/menu" if raw is None else to_code(raw)).png())).convert("L")
+        for raw in raws
+    ]
+    page = Image.new("L", (sum(one.width for one in pictures) + 80, max(one.height for one in pictures)), "white")
+    at = 0
+    for one in pictures:
+        page.paste(one, (at, 0))
+        at += one.width + 80
+    return png(page)
+
+
+def test_the_one_invite_among_other_codes_is_taken(home: Path) -> None:
+    (home / "wall.png").write_bytes(side_by_side(None, OPEN.raw, OPEN.raw))
+    assert given_invite(["wall.png"]) == OPEN
+
+
+class Keyboard(io.StringIO):
+    """Standard input of a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_a_person_is_asked_and_what_a_program_is_not(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Keyboard(f"look:\n{to_uri(OPEN.raw)}\n\nmore"))
+    assert given_invite([]) == OPEN
+    with pytest.raises(ApiFailure, match="no invite was given"):
+        given_invite([], as_json=True)
+    monkeypatch.setattr(sys, "stdin", Keyboard(""))
+    with pytest.raises(BadInvite, match="neither"):
+        given_invite([])
+    for arguments in ([], ["-"]):
+        monkeypatch.setattr(sys, "stdin", None)  # As with `<&-`.
+        with pytest.raises(ApiFailure, match="no invite was given"):
+            given_invite(arguments)
+
+
+def test_saying_no_changes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.cli_join.can_ask", lambda: True)
+    monkeypatch.setattr("node.cli_join.joined", None)  # It is never called.
+    before = (home / "config.toml").read_text()
+    for answer in ("n\n", "\n", ""):
+        result = CliRunner().invoke(app, ["join", to_uri(MADE.raw)], input=answer)
+        assert result.exit_code == 130 or isinstance(result.exception, SystemExit), result.output
+        assert result.exit_code != 0 and "joining allotment changes" in result.stderr
+        assert (home / "config.toml").read_text() == before
+
+
+def test_an_invite_of_the_local_network_alone_says_so_and_is_kept_so(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local = make_invite(INVITER, replace(LOCAL, token=b"ijkl", issued=int(NOW) - 60, expires=int(NOW) + 86400))
+    config = NodeConfig(data_dir=home / "data")
+    agreed(local, config, home / "config.toml", yes=True, as_json=False)
+    assert "into the private network allotment, of the local network alone" in capsys.readouterr().err
+    contacts = [HOMES[0].text, NEAR[0].text]
+    changes = settings_for(local, {"kept": "nowhere", "contacts": contacts})
+    assert (changes["scope"], changes["contacts"]) == ("lan", (NEAR[0].text,))
+    assert config.replace(**changes).scope == "lan"
+    assert "scope" not in settings_for(MADE, {"kept": "nowhere", "contacts": contacts})
+    assert settings_for(local, {"kept": "membership", "contacts": contacts}) == {}
+    shown = invite_document(local, None)
+    assert shown["lan_only"] and not invite_document(MADE, None)["lan_only"]
 
 
 @pytest.mark.parametrize("how", [to_uri(OPEN.raw), "mail.txt", "lines.txt", "code.png", "-", ""])

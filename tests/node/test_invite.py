@@ -27,6 +27,8 @@ SMALL = Invite(inviter=INVITER.public, token=b"\1\2\3\4", issued=NOW, expires=NO
 NATED = replace(SMALL, homes=HOMES)
 PUBLIC = replace(SMALL, node_key=NODE.public, fingerprint=b"\x0f" * 32, addresses=(("203.0.113.9", 7700),))
 PRIVATE = replace(NATED, network="allotment", key=b"\xaa" * 32)
+NEAR = tuple(Contact(bytes([n]) * 32, (f"192.168.1.{n}", 7700 + n)) for n in (1, 2, 3))
+LOCAL = replace(PRIVATE, lan_only=True, homes=NEAR)
 FULL = replace(
     PRIVATE,
     uses=300,
@@ -43,7 +45,7 @@ def fault(raw: bytes) -> InviteFault:
     return caught.value.fault
 
 
-@pytest.mark.parametrize("said", [SMALL, NATED, PUBLIC, PRIVATE, replace(PRIVATE, network="main")])
+@pytest.mark.parametrize("said", [SMALL, NATED, PUBLIC, PRIVATE, LOCAL, replace(PRIVATE, network="main")])
 def test_what_was_said_is_read(said: Invite) -> None:
     made = make_invite(INVITER, said)
     assert read_invite(made.raw) == made
@@ -96,7 +98,7 @@ def test_a_part_is_no_invite(cut: int) -> None:
 def test_a_later_format_is_named() -> None:
     raw = make_invite(INVITER, SMALL).raw
     assert fault(bytes([2]) + raw[1:]) is InviteFault.NEWER
-    assert fault(raw[:1] + bytes([0x10]) + raw[2:]) is InviteFault.NEWER
+    assert fault(raw[:1] + bytes([0x20]) + raw[2:]) is InviteFault.NEWER
 
 
 def test_an_inviter_whose_key_is_weak_is_refused() -> None:
@@ -115,6 +117,7 @@ def test_an_inviter_whose_key_is_weak_is_refused() -> None:
         {"network": "with space"},
         {"network": ""},
         {"key": b"short"},
+        {"lan_only": True},
         {"node_key": b"\xff" * 32},
         {"node_key": NODE.public},
         {"fingerprint": b"1" * 31},

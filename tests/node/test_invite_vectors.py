@@ -30,6 +30,7 @@ def test_the_same_code_makes_the_same_bytes() -> None:
 def test_every_form_of_a_frozen_invite_is_read(vector: Any) -> None:
     invite = read_invite(bytes.fromhex(vector["raw"]))
     assert (invite.network, invite.id, invite.uses) == (vector["network"], vector["id"], vector["uses"])
+    assert invite.lan_only is vector["lan_only"]
     assert [home.text for home in invite.homes] == vector["homes"]
     assert [list(address) for address in invite.addresses] == vector["addresses"]
     assert invite.secret.hex() == vector["secret"]
@@ -76,9 +77,10 @@ def test_the_page_has_the_limits() -> None:
         f"{MAX_WORDS} bytes of UTF-8",
         f"more than {TRIES} attempts of a peer in a minute, or {AT_ONCE} at once",
         "1 a network's name follows (else it is `main`, and open); 2 its key; 4 the inviter's node key; 8 its cert",
+        "16 nodes of this private network stay on the local network",
     ):
         assert words in PAGE, words
-    assert ([*Flag], TRIES_WITHIN, KEPT_AFTER) == ([1, 2, 4, 8], 60.0, 30 * 86400.0)
+    assert ([*Flag], TRIES_WITHIN, KEPT_AFTER) == ([1, 2, 4, 8, 16], 60.0, 30 * 86400.0)
     assert MAX_READ == 2 + 32 + 4 + 4 + 4 + 2 + 1 + 64 + 32 + 1 + 64 + 3 * (6 + 18 + 38 + 50) + 64
 
 

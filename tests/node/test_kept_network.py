@@ -103,3 +103,11 @@ async def test_what_an_invite_brings_takes_no_other_place(tmp_path: Path) -> Non
     with pytest.raises(GrantRefused, match="`rookery join --network club` joins as that one"):
         await StoredMembership(store, me, lambda: NOW).accept_grant("club", NETWORK_KEY, granted[me], ())
     assert store.load("club").chain == granted[other]
+    # Invited again into what has become one of the local network alone; and nothing takes that back.
+    for said, stays in ((False, False), (True, True), (False, True)):
+        await StoredMembership(store, other, lambda: NOW).accept_grant(
+            "club", NETWORK_KEY, granted[other], (), lan_only=said
+        )
+        assert store.load("club").lan_only is stays
+    await StoredMembership(store, me, lambda: NOW).accept_grant("field", NETWORK_KEY, granted[me], (), lan_only=True)
+    assert store.load("field").lan_only

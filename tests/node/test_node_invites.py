@@ -12,17 +12,19 @@ import pytest
 
 from dht.contact import Contact
 from dht.errors import LocalError
-from dht.identity import PublicKey
+from dht.identity import PublicKey, is_exempt
 from node.adapters.http import ApiFailure
 from node.api import Api, Document
 from node.api_errors import failure_of
 from node.node import Node
+from node.node_entering import guest_config
 from node.node_inviting import TRIES, InviteMade, InviteRedeemed, InviteRefused
 from node.ports import Stream
 from node.protocols.invite import Invite, make_invite, read_invite
 from node.protocols.invite_faults import BadInvite, InviteFault, JoinFailed
 from node.protocols.invite_ports import GrantRefused
 from node.protocols.invite_redeeming import STREAM_NAME
+from node.protocols.invite_text import find_invite
 from tests.node.node_network import NodeNetwork, kinds
 
 KEY = b"\xab" * 32
@@ -36,6 +38,10 @@ class Members:
         self.refuse = ""
         self.more = b""
         self.granted: list[PublicKey] = []
+        self.local = False
+
+    def lan_only(self, network: str) -> bool:
+        return self.local and network == self.network
 
     def key_of(self, network: str) -> bytes | None:
         return KEY if network == self.network else None
@@ -245,10 +251,14 @@ class Kept:
     def __init__(self, refuse: str = "") -> None:
         self.refuse = refuse
         self.kept: list[tuple[str, bytes, bytes, int]] = []
+        self.local = False
 
-    async def accept_grant(self, network: str, key: bytes, certificate: bytes, contacts: tuple[Contact, ...]) -> None:
+    async def accept_grant(
+        self, network: str, key: bytes, certificate: bytes, contacts: tuple[Contact, ...], *, lan_only: bool = False
+    ) -> None:
         if self.refuse:
             raise GrantRefused(self.refuse)
+        self.local = lan_only
         self.kept.append((network, key, certificate, len(contacts)))
 
 
@@ -279,6 +289,28 @@ async def test_a_node_of_another_network_sends_a_guest_and_keeps_the_membership(
         await joined(node, made)
     assert (caught.value.kind, caught.value.fault) == ("membership-does-not-hold", "operation")
     assert "signed by nobody we know" in caught.value.message
+
+
+async def test_a_network_of_the_local_network_alone_is_joined_as_one(net: NodeNetwork, inviter: Node) -> None:
+    members(inviter).local = True
+    made = await Api(inviter).call("invite", {"uses": 2, "lifetime": 600})
+    assert made["lan_only"] and find_invite(made["code"]).lan_only
+    node = await net.start("elsewhere", contacts=())
+    node.redeeming.membership = kept = Kept()
+    done = (await joined(node, made))[-1]
+    assert kept.local and done["lan_only"]
+    # The guest that redeems it stays there, too.
+    guest = guest_config(node.config, find_invite(made["code"]))
+    assert guest.scope == "lan" and all(is_exempt(contact.ip) for contact in guest.contacts)
+    far = replace(find_invite(made["code"]), homes=(Contact(b"\1" * 32, ("9.9.9.9", 7000)),))
+    assert all(is_exempt(contact.ip) for contact in guest_config(node.config, far).contacts)
+
+
+async def test_without_members_the_inviters_settings_say_where_a_network_is(net: NodeNetwork) -> None:
+    near = await net.start("near", network="allotment", network_key=KEY, scope="lan")
+    far = await net.start("far", network="allotment", network_key=KEY)
+    open_one = await net.start("open", scope="lan")
+    assert [(await node.inviting.make()).lan_only for node in (near, far, open_one)] == [True, False, False]
 
 
 async def test_a_node_in_the_network_redeems_by_itself_and_the_api_tells_all(net: NodeNetwork, inviter: Node) -> None:

@@ -13,13 +13,20 @@ from dht.identity import IdentityKey
 from node.protocols.invite import make_invite
 from node.protocols.invite_redeeming import InviterSide, JoinerSide, Refusal
 from node.protocols.invite_text import to_code, to_link, to_text, to_uri
-from tests.node.test_invite import FULL, HOMES, INVITER, NATED, NOW, PRIVATE, PUBLIC, SMALL
+from tests.node.test_invite import FULL, HOMES, INVITER, LOCAL, NATED, NOW, PRIVATE, PUBLIC, SMALL
 
 FILE = Path(__file__).parent / "invites.json"
 JOINER = IdentityKey.from_seed(b"j" * 32).public
 NONCE = bytes(range(32))
 PAGE = "https://rookery.example/join"
-SAID = {"small": SMALL, "behind NAT": NATED, "reachable": PUBLIC, "private": PRIVATE, "largest": FULL}
+SAID = {
+    "small": SMALL,
+    "behind NAT": NATED,
+    "reachable": PUBLIC,
+    "private": PRIVATE,
+    "largest": FULL,
+    "on the local network alone": LOCAL,
+}
 
 
 def invites() -> list[dict[str, Any]]:
@@ -33,6 +40,7 @@ def invites() -> list[dict[str, Any]]:
                 "raw": made.raw.hex(),
                 "network": made.network,
                 "key": None if made.key is None else made.key.hex(),
+                "lan_only": made.lan_only,
                 "token": made.token.hex(),
                 "id": made.id,
                 "issued": made.issued,
@@ -61,7 +69,7 @@ def refused() -> list[dict[str, str]]:
         {"what": "a bit of the signature", "fault": "invite-tampered", "raw": (raw[:-1] + bytes([raw[-1] ^ 1])).hex()},
         {"what": "another token", "fault": "invite-tampered", "raw": (raw[:34] + b"\0" + raw[35:]).hex()},
         {"what": "a later version", "fault": "invite-of-a-newer-release", "raw": (b"\2" + raw[1:]).hex()},
-        {"what": "a later flag", "fault": "invite-of-a-newer-release", "raw": (raw[:1] + b"\x13" + raw[2:]).hex()},
+        {"what": "a later flag", "fault": "invite-of-a-newer-release", "raw": (raw[:1] + b"\x23" + raw[2:]).hex()},
         {"what": "a weak key", "fault": "invite-tampered", "raw": (raw[:2] + bytes(32) + raw[34:]).hex()},
     ]
 
