@@ -193,10 +193,13 @@ class Repair:
             self.interval = max(self.interval * SHRINKAGE, base / SPAN)
 
     def _due(self, tick: float, now: float) -> list[Held]:
-        entries = self._store.entries()
         interval = self.interval
-        # Drawn once a tick, however many are ripe: holders that share many would all begin at once.
-        if not any(self._is_ripe(held, now) for held in entries) or self._rng.random() > tick / (interval * JITTER):
+        # Drawn once a tick, however many are ripe: holders that share many would all begin at once. And drawn first:
+        # a look through the store costs more than all else that a node at rest does.
+        if not len(self._store) or self._rng.random() > tick / (interval * JITTER):
+            return []
+        entries = self._store.entries()
+        if not any(self._is_ripe(held, now) for held in entries):
             return []
         soon = [held for held in entries if now - held.refreshed >= EARLY * interval or self._is_ripe(held, now)]
         return soon[:MOST_A_ROUND]
