@@ -73,6 +73,9 @@ PRINT_BYTES: Final = 8
 MAX_PRINTS: Final = 128
 """Fingerprints in one HAVE: 1,024 bytes beside its head."""
 
+MAX_BATCH: Final = 16
+"""Records in one PUT_MANY: bounds the signatures that one datagram has checked. Of some 320 bytes three fit."""
+
 MAX_SIGNAL: Final = 900
 """Largest sealed signal in bytes: fits a datagram beside recipient, reply handle and envelope."""
 

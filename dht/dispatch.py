@@ -31,18 +31,20 @@ from dht.wire import (
     Pong,
     Probe,
     Put,
+    PutMany,
     Register,
     Registered,
     Request,
     Signal,
     Stored,
+    StoredMany,
     Value,
     Want,
     Watch,
     Watched,
 )
 
-_SERVER_REPLIES: Final = frozenset((Nodes, Value, Stored, Registered, Watched, Want))
+_SERVER_REPLIES: Final = frozenset((Nodes, Value, Stored, StoredMany, Registered, Watched, Want))
 """Only servers give these answers: whoever does belongs into the table."""
 
 _CLIENT_ANSWERS: Final = (Ping, Signal, Notice)
@@ -149,6 +151,8 @@ class Dispatch:
                 return self._responder.on_have(request, asking, table, now)
             case Put():
                 return self._responder.on_put(request, asking, table, own_id, now)
+            case PutMany():
+                return self._responder.on_put_many(request, asking, table, own_id, now)
             case Ping():
                 return self._responder.on_ping(request, asking, now)
             case DialBack():

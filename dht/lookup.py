@@ -200,6 +200,12 @@ class Lookup:
         self._add(nodes, candidate.hops + 1, contact)
         candidate.named = len(self._seen) - known
 
+    def hear(self, contact: Contact, nodes: Iterable[Contact]) -> None:
+        """`contact` named `nodes` to another look-up; its answer to this one is still to come."""
+        candidate = self._seen.get(contact.key)
+        if candidate is not None:
+            self._add(nodes, candidate.hops + 1, contact)
+
     def on_slow(self, contact: Contact) -> None:
         """`contact` takes longer than it should: ask somebody else beside it."""
         candidate = self._seen.get(contact.key)
@@ -337,6 +343,12 @@ class DisjointLookup:
         path = self._path_of.get(contact.key)
         if path is not None:
             path.on_reply(contact, nodes, now, had_value=had_value)
+
+    def hear(self, contact: Contact, nodes: Iterable[Contact]) -> None:
+        """`contact` named `nodes` to another look-up."""
+        path = self._path_of.get(contact.key)
+        if path is not None:
+            path.hear(contact, nodes)
 
     def on_slow(self, contact: Contact) -> None:
         """`contact` takes longer than it should."""

@@ -113,6 +113,8 @@ class Walk(Operation):
         config = context.config
         self.target = target
         self._more_seeds = True
+        self._hedged = False
+        """Whether anybody took longer than it should."""
         self.crowded = False
         """Whether more nodes were heard of around the target than chance puts there, so that all of them are asked."""
         self._crowd_answered = False
@@ -167,9 +169,10 @@ class Walk(Operation):
             self._widen()
         for contact in self.lookup.next_requests(now, self.wanted()):
             self.ask(contact, now)
-        if self.ended or self._searches or not (self.suffices() or (self.lookup.finished and self.may_finish())):
+        if self.ended or self._searches:
             return
-        if self._more_seeds and self._short():
+        done = self.suffices() or (self.lookup.finished and self.may_finish())
+        if self._more_seeds and (done or (self._hedged and self.lookup.all_asked)) and self._short():
             # The dead are among those whom everybody names: whoever else we know may live, and may lead on.
             self._more_seeds = False
             alone = not self.lookup.closest(1)
@@ -177,7 +180,8 @@ class Walk(Operation):
             self.lookup.seed(table.neighbours(self.lookup.target, len(table), suspects=alone))
             self.advance(now)
             return
-        self.conclude(now)
+        if done:
+            self.conclude(now)
 
     def conclude(self, now: float) -> None:
         """End, unless it was a crowd that the walk came to: then whoever else lies there is looked for first."""
@@ -270,8 +274,13 @@ class Walk(Operation):
 
     def on_slow(self, pending: Pending, now: float) -> None:
         """Hedge: let the look-up ask another."""
-        self.lookup.on_slow(pending.contact)
+        self.note_slowness(pending.contact)
         self.advance(now)
+
+    def note_slowness(self, contact: Contact) -> None:
+        """Wait for `contact` no longer than for others, and where nobody else is left to ask, look for more."""
+        self._hedged = True
+        self.lookup.on_slow(contact)
 
     def on_failure(self, pending: Pending, now: float) -> None:
         """Go on without it."""

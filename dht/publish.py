@@ -12,6 +12,7 @@ from bisect import bisect_left
 from dht.contact import Contact
 from dht.crowd import WIDER, WIDEST, is_crowded
 from dht.events import PutAcknowledged, PutDone, Receipt, Verdict
+from dht.keeping import refusal_of
 from dht.operation import Context, Walk
 from dht.records import RecordRefused, Refusal, SignedRecord, decode_record, verify_record
 from dht.requests import Pending
@@ -55,10 +56,19 @@ class PutWalk(Walk):
         if self._expected_seq is not None:
             self.context.request(contact, self, Get, (self.target, True, 0), now, resend=self.thin)
             return
-        if self._is_sure_of(contact) and self.context.requests.token_for(contact.key, now):
+        if not self.put_at_once(contact, now):
+            self.find(contact, now)
+
+    def find(self, contact: Contact, now: float) -> None:
+        """Ask for the way."""
+        self.context.request(contact, self, FindNode, (self.target,), now, resend=self.thin)
+
+    def put_at_once(self, contact: Contact, now: float) -> bool:
+        """Store with a node whose token we hold, if it is sure to be right; return whether it is."""
+        sure = self._is_sure_of(contact) and bool(self.context.requests.token_for(contact.key, now))
+        if sure:
             self._put(contact, now)
-        else:
-            self.context.request(contact, self, FindNode, (self.target,), now, resend=self.thin)
+        return sure
 
     def _is_sure_of(self, contact: Contact) -> bool:
         """Whether it will be one of the replica set: near enough, and not pushed out by k whom we know already."""
@@ -76,29 +86,42 @@ class PutWalk(Walk):
                 self._compare(message, now)
             self.take_nodes(pending.contact, message.nodes4, message.nodes6, now)
         elif isinstance(message, Stored):
-            self._open -= 1
             self.take_nodes(pending.contact, message.nodes4, message.nodes6, now)
-            self._judge(pending.contact, message, now)
-        if self._targets:
-            self._check(now)
-        else:
-            self.advance(now)
+            self.take_verdict(pending.contact, message.status, message.seq, now)
+        self.go_on(now)
 
     def on_slow(self, pending: Pending, now: float) -> None:
         """A slow FIND_NODE is hedged; a slow PUT was sent once more by the engine."""
-        self.lookup.on_slow(pending.contact)
-        if not self._targets:
-            self.advance(now)
+        self.take_slowness(pending.contact, now)
 
     def on_failure(self, pending: Pending, now: float) -> None:
         """Silence is a verdict too."""
-        if pending.reply is Stored:
+        self.take_silence(pending.contact, now, written=pending.reply is Stored)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the replica set is known."""
+        return bool(self._targets)
+
+    def take_slowness(self, contact: Contact, now: float) -> None:
+        """`contact` takes longer than it should: while the walk goes on, ask another beside it."""
+        self.note_slowness(contact)
+        if not self.is_writing:
+            self.advance(now)
+
+    def take_silence(self, contact: Contact, now: float, *, written: bool) -> None:
+        """`contact` did not answer; `written`: it was sent the record."""
+        if written:
             self._open -= 1
-            self._verdicts[pending.contact.key] = Verdict(pending.contact, Refusal.TIMEOUT, 0)
-        referrer = self.lookup.on_failure(pending.contact)
+            self._verdicts[contact.key] = Verdict(contact, Refusal.TIMEOUT, 0)
+        referrer = self.lookup.on_failure(contact)
         if referrer is not None:
-            self.context.named_dead(referrer, pending.contact, now)
-        if self._targets:
+            self.context.named_dead(referrer, contact, now)
+        self.go_on(now)
+
+    def go_on(self, now: float) -> None:
+        """Something was taken in."""
+        if self.is_writing:
             self._check(now)
         else:
             self.advance(now)
@@ -157,24 +180,32 @@ class PutWalk(Walk):
     def _put(self, contact: Contact, now: float) -> None:
         self._asked[contact.key] = self._asked.get(contact.key, 0) + 1
         self._open += 1
+        self.write(contact, now)
+
+    def write(self, contact: Contact, now: float) -> None:
+        """Send the record."""
         # While the walk goes on every answer must lead on: the estimate may be wrong, and a copy in a wrong place lost.
-        fields = (self._record.raw, self._lifetime, not self._targets, self._expected_seq)
+        fields = (*self.item, not self.is_writing, self._expected_seq)
         self.context.request(contact, self, Put, fields, now, resend=True)
 
-    def _judge(self, contact: Contact, message: Stored, now: float) -> None:
-        if message.status == Refusal.BAD_TOKEN and self._asked[contact.key] < _TOKEN_TRIES:
+    @property
+    def item(self) -> tuple[bytes, int]:
+        """What is written: the record's bytes, and seconds to keep it."""
+        return self._record.raw, self._lifetime
+
+    def take_verdict(self, contact: Contact, status: int, seq: int, now: float) -> None:
+        """`contact` says what it did with the record: `status` off the wire, and the sequence number it holds."""
+        self._open -= 1
+        if status == Refusal.BAD_TOKEN and self._asked[contact.key] < _TOKEN_TRIES:
             self._put(contact, now)
             return
-        try:
-            refusal = Refusal(message.status)
-        except ValueError:
-            refusal = Refusal.UNKNOWN_VERSION
+        refusal = refusal_of(status)
         if refusal is Refusal.WAIT:
             # Nobody may make us wait for longer than the token holds in which our waiting is kept.
-            wait = float(min(message.seq, self.context.config.token_rotation))
+            wait = float(min(seq, self.context.config.token_rotation))
             self._verdicts[contact.key] = Verdict(contact, refusal, 0, wait)
             return
-        self._verdicts[contact.key] = Verdict(contact, refusal, message.seq)
+        self._verdicts[contact.key] = Verdict(contact, refusal, seq)
 
     def _check(self, now: float) -> None:
         """Acknowledge once enough stored; end once nobody is left to answer."""

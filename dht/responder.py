@@ -11,19 +11,40 @@ from collections.abc import Callable
 
 from dht.config import DhtConfig
 from dht.constants import MAX_CONTACTS, MAX_MESSAGE, OVERHEAD_BYTES, PRINT_BYTES
-from dht.contact import Address, Contact, pack_address, pack_contacts
+from dht.contact import PACKED_V4, PACKED_V6, Address, Contact, pack_address, pack_contacts
 from dht.events import Event, RecordDropped, RecordStored
-from dht.limits import RateLimiter, Tokens, prefix_of
+from dht.limits import RateLimiter, Tokens, prefix_of, source_of
 from dht.records import RecordRefused, Refusal, SignedRecord, VerdictCache, decode_record, verify_record
 from dht.routing import Table
 from dht.store import Store
-from dht.wire import FindNode, Get, Have, Message, Nodes, Ping, Pong, Put, Request, Stored, Value, Want
+from dht.wire import (
+    FindNode,
+    Get,
+    Have,
+    Message,
+    Nodes,
+    Ping,
+    Pong,
+    Put,
+    PutMany,
+    Request,
+    Stored,
+    StoredMany,
+    Value,
+    Want,
+)
 
 _NODES_HEAD = 36
 """Message bytes of NODES without contacts: array, number, id (9), token (10), two strings' heads (6), rounded up."""
 
 _VALUE_HEAD = 48
 """The same for VALUE: total (3) and the records' array (3) in addition."""
+
+_STORED_MANY_HEAD = 36
+"""Message bytes of STORED_MANY without verdicts and contacts: as of NODES, and the list's head (3)."""
+
+_VERDICT_BYTES = 12
+"""Of one verdict: array (1), status (2), sequence number (9)."""
 
 _VALUE_CONTACTS = 8
 """Contacts beside a record: the asker has what it wanted and needs only a way on to more copies."""
@@ -46,7 +67,7 @@ class Asking:
 
 
 class Responder:
-    """Answers PING, FIND_NODE, GET, PUT and HAVE from the table and the store."""
+    """Answers PING, FIND_NODE, GET, PUT, PUT_MANY and HAVE from the table and the store."""
 
     def __init__(
         self,
@@ -104,7 +125,7 @@ class Responder:
             nodes4, nodes6 = pack_contacts(found, room)
         return Value(request.rid, asking.token, chosen, min(len(records), 65535), nodes4, nodes6)
 
-    def on_put(self, request: Put, asking: Asking, table: Table, own_id: int, now: float) -> Message:
+    def on_put(self, request: Put, asking: Asking, table: Table, own_id: int, now: float) -> Stored:
         """PUT → STORED with the verdict, and the contacts nearer to the place than we are."""
         refusal, place, seq = self._judge_put(request, asking, now)
         nearer: list[Contact] = []
@@ -118,6 +139,27 @@ class Responder:
             ]
         nodes4, nodes6 = pack_contacts(nearer, asking.room - _VALUE_HEAD)
         return Stored(request.rid, asking.token, refusal, seq, nodes4, nodes6)
+
+    def on_put_many(self, request: PutMany, asking: Asking, table: Table, own_id: int, now: float) -> Message:
+        """PUT_MANY → STORED_MANY: a verdict on each, and contacts nearer to one of the places than we are."""
+        verdicts: list[tuple[int, int]] = []
+        nodes4: dict[bytes, None] = {}
+        nodes6: dict[bytes, None] = {}
+        for raw, lifetime in request.items:
+            # Each further record counts as a request of its own: else many would be had checked for the price of one.
+            if verdicts and not self.admit(source_of(asking.address), now):
+                verdicts.append((Refusal.RATE_LIMITED, 0))
+                continue
+            put = Put(request.rid, request.token, request.server, raw, lifetime, request.nodes)
+            stored = self.on_put(put, asking, table, own_id, now)
+            verdicts.append((stored.status, stored.seq))
+            nodes4.update(dict.fromkeys(_pieces(stored.nodes4, PACKED_V4)))
+            nodes6.update(dict.fromkeys(_pieces(stored.nodes6, PACKED_V6)))
+        room = max(0, asking.room - _STORED_MANY_HEAD - _VERDICT_BYTES * len(verdicts))
+        most4 = min(MAX_CONTACTS, room // PACKED_V4)
+        named4 = b"".join(list(nodes4)[:most4])
+        most6 = min(MAX_CONTACTS, (room - len(named4)) // PACKED_V6)
+        return StoredMany(request.rid, asking.token, verdicts, named4, b"".join(list(nodes6)[:most6]))
 
     def _judge_put(self, request: Put, asking: Asking, now: float) -> tuple[Refusal, bytes, int]:
         """The verdict; the record's place; the sequence number held there, or the seconds to wait."""
@@ -185,3 +227,7 @@ class Responder:
         if table.get(key) is None:
             return found
         return [contact for contact in found if contact.key != key]
+
+
+def _pieces(packed: bytes, size: int) -> list[bytes]:
+    return [packed[at : at + size] for at in range(0, len(packed), size)]

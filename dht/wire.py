@@ -17,6 +17,7 @@ from msgspec import Meta
 from dht.constants import (
     ID_BYTES,
     KEY_BYTES,
+    MAX_BATCH,
     MAX_CONTACTS,
     MAX_MESSAGE,
     MAX_PRINTS,
@@ -240,6 +241,25 @@ class Want(Message, frozen=True, array_like=True, gc=False, tag=22):
     """A bit for each fingerprint, the first one the highest bit of the first byte."""
 
 
+class PutMany(Request, frozen=True, array_like=True, gc=False, tag=23):
+    """Store these records."""
+
+    items: Annotated[list[tuple[Record, Seconds]], Meta(min_length=1, max_length=MAX_BATCH)]
+    """Each record, and how long an immutable one is to be kept at most."""
+    nodes: bool
+    """Whether contacts nearer to their places are wanted."""
+
+
+class StoredMany(Message, frozen=True, array_like=True, gc=False, tag=24):
+    """Which of them were stored."""
+
+    verdicts: Annotated[list[tuple[Status, Seq]], Meta(max_length=MAX_BATCH)]
+    """Of each, in order: why not, and the sequence number held now."""
+    nodes4: Nodes4
+    """Contacts nearer to one of the places than the responder itself."""
+    nodes6: Nodes6
+
+
 AnyMessage = (
     Ping
     | Pong
@@ -263,6 +283,8 @@ AnyMessage = (
     | Noticed
     | Have
     | Want
+    | PutMany
+    | StoredMany
 )
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -270,6 +292,12 @@ _decode: Final = msgspec.msgpack.Decoder(AnyMessage).decode
 
 REPLY_ROOM_FIND: Final = 36 + PACKED_V4 * MAX_CONTACTS
 """Message bytes of the largest NODES of IPv4 contacts: a FIND_NODE from an unproven address is padded to it."""
+
+ROOM_FOR_ITEMS: Final = MAX_MESSAGE - 26
+"""Bytes of a PUT_MANY's items: the rest is array, number, id (9), token (10), flags (2) and the list's head (3)."""
+
+ITEM_HEAD: Final = 9
+"""What an item of a PUT_MANY has beyond its record: array (1), the record's length (3), lifetime (5)."""
 
 REPLY_ROOM_GET: Final = MAX_MESSAGE
 """Message bytes of the largest VALUE."""

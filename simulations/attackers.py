@@ -87,7 +87,7 @@ class WrongResponder(Honest):
             return super().on_get(request, asking, table, now)
         return Value(request.rid, asking.token, [], 0, *self.named(request.place, asking, asking.room - HEAD))
 
-    def on_put(self, request: Put, asking: Asking, table: Table, own_id: int, now: float) -> Message:
+    def on_put(self, request: Put, asking: Asking, table: Table, own_id: int, now: float) -> Stored:
         """PUT → STORED, which is a lie."""
         if not self.plot.attacking:
             return super().on_put(request, asking, table, own_id, now)

@@ -18,6 +18,7 @@ from dht.maintenance import Check, Revival
 from dht.meeting import Forward, HomeKeeper, SignalOperation
 from dht.operation import QuietWalk
 from dht.publish import PutWalk
+from dht.publish_many import PutBatch
 from dht.repair import CatchUp, Compare
 from dht.requests import Owner, Pending
 from dht.walks import FindNodeWalk, GetWalk, JoinWalk, PingOperation
@@ -38,6 +39,7 @@ PURPOSES: Final[dict[type, str]] = {
     Compare: "repair",
     CatchUp: "repair",
     PutWalk: "publish",
+    PutBatch: "publish",
     GetWalk: "read",
     FindNodeWalk: "look-up",
 }

@@ -15,12 +15,14 @@ from dht.wire import (
     Ping,
     Pong,
     Put,
+    PutMany,
     Register,
     Registered,
     Request,
     Signal,
     Signaled,
     Stored,
+    StoredMany,
     Watch,
     Watched,
 )
@@ -52,6 +54,7 @@ def privileged(target: Target, by: Speaker) -> Asks:
 
     return {
         "PUT": (lambda s, token: Put(s.rid(), token, False, record, 600, False), Stored),
+        "PUT_MANY": (lambda s, token: PutMany(s.rid(), token, False, [(record, 600)], False), StoredMany),
         "REGISTER": (register, Registered),
         "DIAL_BACK": (lambda s, token: DialBack(s.rid(), token, False, bytes(8), bytes(20)), Dialed),
         "SIGNAL": (lambda s, token: Signal(s.rid(), token, False, bytes(20), b"", bytes(40)), Signaled),
@@ -63,7 +66,7 @@ async def _all_refused(target: Target, speaker: Speaker, token: bytes, what: str
     """Ask everything that needs a token with this one."""
     for name, (make, kind) in privileged(target, speaker).items():
         answer = await speaker.ask(make(speaker, token), kind)
-        status = getattr(answer, "status", None)
+        status = answer.verdicts[0][0] if isinstance(answer, StoredMany) else getattr(answer, "status", None)
         if status != Refusal.BAD_TOKEN:
             raise Failed(f"{name} with {what} got status {status}, not {Refusal.BAD_TOKEN.value} (BAD_TOKEN)")
         if len(answer.token) != 8:
@@ -72,7 +75,7 @@ async def _all_refused(target: Target, speaker: Speaker, token: bytes, what: str
 
 @check("token-missing", "Tokens", "what needs a token is refused with BAD_TOKEN without one; the reply brings one")
 async def refuses_without_a_token(target: Target) -> None:
-    """PUT, REGISTER, DIAL_BACK, a SIGNAL to be handed on, WATCH."""
+    """PUT, PUT_MANY, REGISTER, DIAL_BACK, a SIGNAL to be handed on, WATCH."""
     async with target.lines() as line:
         await _all_refused(target, target.speaker(line), b"", "no token")
 

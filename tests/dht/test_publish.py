@@ -135,6 +135,19 @@ class TestAcknowledgement:
         assert done.stored == 20
         assert len(crowd.events(writer, PutAcknowledged)) == 1
 
+    def test_the_dead_do_not_hold_it_up(self) -> None:
+        wire = Wire(30)
+        wire.join_all()
+        writer, *others = wire.engines.values()
+        writer.put(record(), wire.now)
+        wire.advance(5.0)
+        silent = {wire.address(other) for other in others[:3]}
+        wire.lost = lambda datagram: datagram.target in silent
+        writer.put(record(seq=2), wire.now)
+        wire.advance(0.3)  # all who were asked have answered or become slow; the slow are not lost yet
+        assert len(wire.events(writer, PutDone)) == 1
+        assert wire.last(writer, PutAcknowledged).receipt.seq == 2
+
     def test_fourteen_of_twenty_are_not(self, crowd: Wire) -> None:
         # A newer record of the same owner is known to six of the nodes already.
         writer, *others = crowd.engines.values()

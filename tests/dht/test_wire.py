@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dht.constants import (
+    MAX_BATCH,
     MAX_CONTACTS,
     MAX_DATAGRAM,
     MAX_MESSAGE,
@@ -23,8 +24,10 @@ from dht.constants import (
 from dht.contact import PACKED_V4, PACKED_V6
 from dht.errors import DecodeError, RemoteError
 from dht.wire import (
+    ITEM_HEAD,
     REPLY_ROOM_FIND,
     REPLY_ROOM_GET,
+    ROOM_FOR_ITEMS,
     AnyMessage,
     DialBack,
     Dialed,
@@ -40,11 +43,13 @@ from dht.wire import (
     Pong,
     Probe,
     Put,
+    PutMany,
     Register,
     Registered,
     Signal,
     Signaled,
     Stored,
+    StoredMany,
     Value,
     Want,
     Watch,
@@ -80,6 +85,8 @@ LARGEST: list[Message] = [
     Noticed(RID, TOKEN, 255),
     Have(RID, TOKEN, True, bytes(PRINT_BYTES * MAX_PRINTS)),
     Want(RID, TOKEN, bytes(MAX_PRINTS // 8)),
+    PutMany(RID, TOKEN, True, [(bytes(ROOM_FOR_ITEMS // 2 - ITEM_HEAD), MAX_SECONDS)] * 2, True),
+    StoredMany(RID, TOKEN, [(255, MAX_SEQ)] * MAX_BATCH, b"", bytes(PACKED_V6 * 18)),
 ]
 """The largest message of each kind that has no padding, with the contacts its responder may add."""
 
@@ -100,7 +107,7 @@ class TestFrozen:
 
     def test_numbers_are_for_ever(self) -> None:
         numbers = [raw[2:4] for raw in VECTORS["messages"].values()]
-        assert [int(number, 16) for number in numbers] == list(range(1, 23))
+        assert [int(number, 16) for number in numbers] == list(range(1, 25))
 
     @pytest.mark.parametrize("what", VECTORS["broken"])
     def test_broken_bytes_are_refused(self, what: str) -> None:
@@ -224,6 +231,7 @@ class TestSizes:
     def test_short_answers_are_smaller_than_the_requests_they_answer(self) -> None:
         answers = {Put: Stored(RID, TOKEN, 0, 0, b"", b""), Signal: Signaled(RID, TOKEN, 0)}
         answers |= {Register: Registered(RID, TOKEN, 0, 90), DialBack: Dialed(RID, TOKEN, 0)}
+        answers |= {PutMany: StoredMany(RID, TOKEN, [(0, MAX_SEQ)] * 2, b"", b"")}
         answers |= {Watch: Watched(RID, TOKEN, 0, MAX_SECONDS), Notice: Noticed(RID, TOKEN, 0)}
         for request, answer in answers.items():
             asked = next(message for message in [*LARGEST, *PADDED] if type(message) is request)

@@ -208,6 +208,8 @@ def messages() -> dict[str, wire.Message]:
         "NOTICED": wire.Noticed(rid, token, Refusal.NOT_REGISTERED),
         "HAVE": wire.Have(rid, token, True, fingerprint(record) + b"printed!"),
         "WANT": wire.Want(rid, token, b"\x40"),
+        "PUT_MANY": wire.PutMany(rid, token, True, [(record, 3600), (b"short", 0)], True),
+        "STORED_MANY": wire.StoredMany(rid, token, [(Refusal.NONE, 7), (Refusal.MALFORMED, 0)], near, near6),
     }
 
 
