@@ -94,7 +94,7 @@ class Storm:
         one.put(record(), wire.now)
         two.get(record().place, wire.now)
         wire.advance(1.0)
-        one.put(record(seq=2), wire.now)
+        one.put_many([record(seq=2), record(salt=b"1"), record(salt=b"2")], wire.now)
         two.signal(peer_place(identity(9).public), b"sealed", self.bob.homes(), wire.now, reply=bytes(range(20)))
         wire.advance(30.0)
         self.seeds = list(wire.carried)
@@ -346,6 +346,8 @@ FIELDS: dict[str, st.SearchStrategy[object]] = {
     "records": st.lists(st.binary(max_size=200), max_size=4),
     "total": st.integers(0, 65535),
     "record": st.binary(max_size=300),
+    "items": st.lists(st.tuples(st.binary(max_size=200), st.integers(0, 2**32 - 1)), min_size=1, max_size=4),
+    "verdicts": st.lists(st.tuples(st.integers(0, 255), st.integers(0, 2**63 - 1)), max_size=4),
     "prints": st.binary(max_size=64),
     "bits": st.binary(max_size=8),
     "lifetime": st.integers(0, 2**32 - 1),
