@@ -9,11 +9,7 @@ import pytest
 
 from dht.constants import MAX_MESSAGE
 from dht.records import Refusal
-<<<<<<< HEAD
-from dht.wire import AnyMessage, Message, Value, decode_message, encode_message
-=======
-from dht.wire import AnyMessage, Message, PutMany, StoredMany, Value, encode_message
->>>>>>> f14e0bf (Store many records in one go)
+from dht.wire import AnyMessage, Message, PutMany, StoredMany, Value, decode_message, encode_message
 
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = ROOT / "tests" / "vectors"
