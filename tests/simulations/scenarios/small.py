@@ -28,6 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "mass-death": {"nodes": 40, "records": 10, "reads": 20, "minutes": 19},
     "meeting": {"nodes": 20, "full": 6, "calls": 4, "files": 1, "file_bytes": 20_000, "minutes": 1},
     "nat-mix": {"nodes": 40, "dialable": 0.5, "records": 5, "operations": 10, "pairs": 12},
+    "ordinary": {"nodes": 40, "records": 6, "minutes": 4, "a_minute": 8},
     "partition": {"nodes": 36, "records": 6, "reads": 12, "minutes": 18, "rounds": 6},
     "presence": {"nodes": 30, "within": 0.2, "quiet": 1, "joins": 2, "deaths": 2, "partition": 1},
     "profiles": {"servers": 20, "each": 1, "friends": 1, "minutes": 3, "rounds": 1},

@@ -19,6 +19,16 @@ def test_churn() -> None:
     assert max(samples(result, "alive")) > min(samples(result, "alive"))
 
 
+def test_an_ordinary_hour() -> None:
+    result, _ = played("ordinary")
+    assert phases(result, "get") == ["quiet", "churn"]
+    assert phases(result, "put") == ["quiet", "churn"]
+    assert samples(result, "records alive") == [1.0, 1.0]
+    assert value(result, "alive in the end") < 40 + 3 + 3
+    # Six in ten stand behind routers that let nobody in, or hardly anybody.
+    assert 0 < value(result, "servers in the end") < 0.6 * value(result, "alive in the end")
+
+
 def test_mass_death() -> None:
     result, _ = played("mass-death")
     assert unmet(result) == []
