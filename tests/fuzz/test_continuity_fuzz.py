@@ -32,7 +32,7 @@ MUTANTS = st.tuples(st.sampled_from(SEEDS), st.integers(0, 40), st.binary(max_si
 MESSAGES = st.one_of(st.sampled_from(SEEDS), MUTANTS, st.binary(max_size=60))
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(MESSAGES)
 def test_any_bytes_are_a_control_message_or_refused(raw: bytes) -> None:
     try:

@@ -24,7 +24,7 @@ def mutants(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
     return mutate(draw(st.sampled_from(seeds)), random.Random(draw(st.integers(0, 2**32))), seeds)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(mutants(CHECKS), st.booleans())
 def test_the_door_never_sends_more_than_came_to_an_unproven_address(data: bytes, known: bool) -> None:
     decode_check(data)
@@ -35,7 +35,7 @@ def test_the_door_never_sends_more_than_came_to_an_unproven_address(data: bytes,
             assert known or sum(map(len, knock.replies)) <= len(data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(mutants(MESSAGES), max_size=3), st.booleans())
 def test_a_proof_is_given_whole_or_not_at_all(messages: list[bytes], begun: bool) -> None:
     alice, bob = pair()

@@ -159,6 +159,7 @@ def test_ctrl_c_at_a_terminal_ends_it_clean_and_without_colours(demo: Demo) -> N
     assert demo.left() == NOTHING
 
 
+@pytest.mark.slow
 def test_a_node_that_dies_unasked_fails_the_step_by_name(demo: Demo) -> None:
     with demo.start() as running:
         wait_until(lambda: any(is_host(process) for process in demo.nodes()), "a node")
@@ -173,6 +174,7 @@ def test_a_node_that_dies_unasked_fails_the_step_by_name(demo: Demo) -> None:
     assert demo.left() == NOTHING
 
 
+@pytest.mark.slow
 def test_sigterm_ends_it_clean(demo: Demo) -> None:
     with demo.start() as running:
         wait_until(demo.nodes, "a node")
@@ -182,6 +184,7 @@ def test_sigterm_ends_it_clean(demo: Demo) -> None:
     assert demo.left() == NOTHING
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="not on this platform: only Linux tells of a death")
 def test_its_nodes_die_with_it_when_it_is_killed(demo: Demo) -> None:
     with demo.start() as running:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.simulations.shell_worlds import play
 
-SIZE = 3_000_000
+SIZE = 1_500_000
 """Several seconds of the simulated channel, direct or relayed."""
 
 
@@ -92,7 +92,14 @@ def test_a_transfer_outlives(whom):
     play(script, count=2)
 
 
-@pytest.mark.parametrize("more", ["alone", "with the receiver's home nodes", "with half of all others"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param("alone", marks=pytest.mark.slow),
+        pytest.param("with the receiver's home nodes", marks=pytest.mark.slow),
+        "with half of all others",
+    ],
+)
 def test_a_relayed_transfer_outlives_its_relay(more):
     async def script(world, shells, nodes):
         servers, (source, target) = nodes[:-2], nodes[-2:]

@@ -15,12 +15,12 @@ from simulations.workload import NobodyAsks
 LATENCY = "lognormal:50ms,0.4"
 
 
-def play(script, **settings):
-    """Run `script(world)` in a world of thirty servers that have joined."""
+def play(script, *, peers=27, **settings):
+    """Run `script(world)` in a world of so many servers that have joined, and three of the list."""
 
     async def main():
         world = World(**{"seed": 3, "latency": LATENCY, **settings})
-        world.add(27)
+        world.add(peers)
         await world.settle()
         return world, await script(world)
 
@@ -392,7 +392,7 @@ class TestWeather:
             wave = Diurnal(1.0, peak_hour=6.0)
             await world.puts(60, per_second=60 / DAY, diurnal=wave)
 
-        world, _ = play(script)
+        world, _ = play(script, peers=3)
         operations = world.metrics.tables["operations"]
         columns = operations.columns
         times = [at % DAY for at, kind in zip(columns["started"], columns["kind"], strict=True) if kind == "put"]
