@@ -10,13 +10,13 @@ from typing import Final
 from dht.contact import Address, Contact, pack_address, unpack_contact, unpack_contacts
 from dht.errors import DecodeError
 from dht.exchange import CHECK_BYTES, Exchange
+from dht.families import Families, Seat
+from dht.family import BothTables
 from dht.inbox import Inbox
 from dht.limits import source_of
-from dht.maintenance import Maintenance
 from dht.notices import Notices
 from dht.operation import Context
-from dht.outlook import Outlook
-from dht.responder import Asking, Responder
+from dht.responder import AnyTable, Asking, Responder
 from dht.watching import Watching
 from dht.wire import (
     DialBack,
@@ -42,6 +42,7 @@ from dht.wire import (
     Want,
     Watch,
     Watched,
+    wanted_families,
 )
 
 _SERVER_REPLIES: Final = frozenset((Nodes, Value, Stored, StoredMany, Registered, Watched, Want))
@@ -64,8 +65,7 @@ class Dispatch:
         exchange: Exchange,
         responder: Responder,
         inbox: Inbox,
-        maintenance: Maintenance,
-        outlook: Outlook,
+        families: Families,
         notices: Notices,
         watching: Watching,
     ) -> None:
@@ -73,52 +73,51 @@ class Dispatch:
         self._exchange = exchange
         self._responder = responder
         self._inbox = inbox
-        self._maintenance = maintenance
-        self._outlook = outlook
+        self._families = families
         self._notices = notices
         self._watching = watching
 
     def on_message(self, message: Message, key: bytes, address: Address, now: float) -> None:
         """A reply, or a message that has none."""
         if isinstance(message, Probe):
-            self._outlook.on_probe(key, message, address, now)
+            self._families.of(address[0], now).outlook.on_probe(key, message, address, now)
         elif isinstance(message, DownHint):
             self._on_down_hint(message, now)
         else:
             self._on_reply(message, key, address, now)
 
-    def on_request(self, request: Request, key: bytes, address: Address, size: int, own_id: int, now: float) -> None:
+    def on_request(self, request: Request, key: bytes, address: Address, size: int, now: float) -> None:
         """A request in a datagram of `size` bytes."""
         if not self._responder.admit(source_of(address), now):
             self._context.count("dropped_rate")
             return
-        server = self._exchange.server
-        if not server and not isinstance(request, _CLIENT_ANSWERS):
+        seat = self._families.of(address[0], now)
+        if not seat.server and not isinstance(request, _CLIENT_ANSWERS):
             self._context.count("ignored_as_client")
             return
         asking = self._responder.asking(request, key, address, size, now)
-        newcomer = self._newcomer(request, asking, now) if server and request.server else None
-        reply = self._answer(request, asking, own_id, now)
+        newcomer = self._newcomer(request, asking, seat, now) if seat.server and request.server else None
+        reply = self._answer(request, asking, seat, now)
         if reply is not None and not self._exchange.reply(asking, reply):
             self._context.count("reply_over_request")
         if newcomer is not None:
-            self._maintenance.check(newcomer, now, bare=not asking.proven)
+            seat.maintenance.check(newcomer, now, bare=not asking.proven)
 
-    def _newcomer(self, request: Request, asking: Asking, now: float) -> Contact | None:
+    def _newcomer(self, request: Request, asking: Asking, seat: Seat, now: float) -> Contact | None:
         """Who asks, if it is a server that may belong into the table and is to be asked back now.
 
         An address not proven pays for that question with as many bytes of its reply: it never gets more than it sent.
         """
-        known = self._context.table.get(asking.key)
+        known = seat.table.get(asking.key)
         if known is not None and known.address == asking.address:
             return None
         if not asking.proven and asking.room < MIN_ROOM + CHECK_BYTES:
             return None
         contact = _contact_of(asking.key, asking.address)
         # One we know has moved: its old address would be handed on until it is found silent there.
-        if contact is None or not (known is not None or self._context.table.has_room(contact)):
+        if contact is None or not (known is not None or seat.table.has_room(contact)):
             return None
-        if not self._maintenance.may_ask_back(contact, now):
+        if not seat.maintenance.may_ask_back(contact, now):
             return None
         if not asking.proven:
             asking.room -= CHECK_BYTES
@@ -135,24 +134,24 @@ class Dispatch:
             return
         requests.finish(pending, message.token, now)
         if type(message) in _SERVER_REPLIES:
-            self._maintenance.on_answer(pending.contact, now)
+            self._families.of(address[0], now).maintenance.on_answer(pending.contact, now)
         elif isinstance(message, Pong):
-            self._outlook.on_pong(pending, message, now)
+            self._families.of(address[0], now).outlook.on_pong(pending, message, now)
         pending.owner.on_reply(pending, message, now)
 
-    def _answer(self, request: Request, asking: Asking, own_id: int, now: float) -> Message | None:
-        table = self._context.table
+    def _answer(self, request: Request, asking: Asking, seat: Seat, now: float) -> Message | None:
+        table = seat.table
         match request:
             case FindNode():
-                return self._responder.on_find_node(request, asking, table)
+                return self._responder.on_find_node(request, asking, self._wanted(request, seat))
             case Get():
-                return self._responder.on_get(request, asking, table, now)
+                return self._responder.on_get(request, asking, self._wanted(request, seat), now)
             case Have():
                 return self._responder.on_have(request, asking, table, now)
             case Put():
-                return self._responder.on_put(request, asking, table, own_id, now)
+                return self._responder.on_put(request, asking, table, seat.own_id, now)
             case PutMany():
-                return self._responder.on_put_many(request, asking, table, own_id, now)
+                return self._responder.on_put_many(request, asking, table, seat.own_id, now)
             case Ping():
                 return self._responder.on_ping(request, asking, now)
             case DialBack():
@@ -164,10 +163,20 @@ class Dispatch:
             if isinstance(request, Register):
                 return self._inbox.on_register(request, contact, asking, now)
             if isinstance(request, Signal):
-                return self._inbox.on_signal(request, contact, asking, now, server=self._exchange.server)
+                return self._inbox.on_signal(request, contact, asking, now, server=seat.server)
             if isinstance(request, Watch):
                 return self._notices.on_watch(request, contact, asking, now)
         return None
+
+    def _wanted(self, request: Request, seat: Seat) -> AnyTable:
+        """The tables of the families that the asker wants to hear of, as far as we have them."""
+        other = self._families.other(seat)
+        if other is None:
+            return seat.table
+        wanted = wanted_families(request, bool(seat.ipv6))
+        if wanted == seat.bit:
+            return seat.table
+        return other.table if wanted == other.bit else BothTables((seat.table, other.table), seat.table)
 
     def _on_down_hint(self, message: DownHint, now: float) -> None:
         try:
@@ -175,7 +184,8 @@ class Dispatch:
         except DecodeError:
             self._context.count("contacts_malformed")
             return
-        self._maintenance.on_hint(contacts, now)
+        for seat in self._families.all:
+            seat.maintenance.on_hint(contacts, now)
 
 
 def _contact_of(key: bytes, address: Address) -> Contact | None:

@@ -18,32 +18,30 @@ from dht.contact import Address, Contact, pack_contacts
 from dht.crawl import QUESTIONS, Crawl, Crawling
 from dht.dispatch import Dispatch
 from dht.errors import LocalError
-from dht.events import Event, Mode, RecordDropped
+from dht.events import Event, Mode, ModeChanged, RecordDropped
 from dht.exchange import Exchange
-from dht.identity import IdentityKey, NodeKey, node_id
+from dht.families import Families
+from dht.family import Family
+from dht.identity import IdentityKey, NodeKey
 from dht.inbox import Inbox
 from dht.keeping import Keepers
 from dht.known import Known
 from dht.limits import Tokens
-from dht.maintenance import Maintenance
 from dht.meeting import HomeKeeper, SignalOperation
 from dht.notices import Notices
 from dht.operation import Operation, QuietWalk
-from dht.outlook import Outlook
+from dht.operation_whole import SwapInTurn, WholeFind, WholeGet, WholeJoin, WholePut, begin
 from dht.publish import PutWalk
 from dht.publish_many import PutBatch
 from dht.records import RecordRefused, Refusal, SignedRecord, VerdictCache, decode_record, verify_record
+from dht.repair import Repair
+from dht.repair_bridge import Bridge
 from dht.responder import Responder
-from dht.routing import Table
 from dht.sealing import Sealer, Sealing
-from dht.size import SizeEstimate
 from dht.store import Store
 from dht.walks import FindNodeWalk, GetWalk, JoinWalk, PingOperation
 from dht.watching import Watching
 from dht.wire import DownHint, Request
-
-_NO_ADDRESS = ("127.0.0.1", 0)
-"""Where we are, as long as nobody has told us: the id rules exempt it."""
 
 
 class DhtEngine(Known):
@@ -67,10 +65,7 @@ class DhtEngine(Known):
         self.own_key = node_key.public
         self.counters: Counter[str] = Counter()
         self.verdicts = verdicts if verdicts is not None else VerdictCache()
-        self.size = SizeEstimate()
-        self._own_id = node_id(self.own_key, "127.0.0.1")
-        self.table = Table(self._own_id, config, now)
-        self._store = Store(self._own_id, config)
+        self._store = Store(0, config)
         # Lists, though they are queues: they are short, and a deque takes 760 bytes.
         self._events: list[Event] = []
         self.emit = self._events.append
@@ -89,19 +84,13 @@ class DhtEngine(Known):
         """What is watched here: `watch(place, now)`, then `RecordChanged` until `unwatch(place, now)`."""
         self._crawling = Crawling()
         self._responder = Responder(config, self._store, tokens, self.verdicts, self.emit, self._on_record)
-        self._inbox = Inbox(self, self._exchange, config, lambda: self._outlook.addresses)
-        self._maintenance = Maintenance(self, config, self._store, rng, now)
-        self._maintenance.own_place = self._own_id.to_bytes(ID_BYTES, "big")
-        self._outlook = Outlook(self, config, rng, self._on_address, self._on_mode)
+        self._inbox = Inbox(self, self._exchange, config, lambda: self.public_addresses)
+        repair = Repair(self, config, self._store, rng)
+        self._families = Families(self, self._exchange, config, repair, rng, now, self._on_address, self._on_mode)
+        self._store.move(self.own_id)
+        self._bridge = Bridge(self, config, self._store, rng)
         self._dispatch = Dispatch(
-            self,
-            self._exchange,
-            self._responder,
-            self._inbox,
-            self._maintenance,
-            self._outlook,
-            self._notices,
-            self.watching,
+            self, self._exchange, self._responder, self._inbox, self._families, self._notices, self.watching
         )
         self._homes: Keepers[HomeKeeper] = Keepers()
         self._waiting: list[Operation] = []
@@ -117,7 +106,7 @@ class DhtEngine(Known):
             return
         key, message = opened
         if isinstance(message, Request):
-            self._dispatch.on_request(message, key, addr, len(data), self._own_id, now)
+            self._dispatch.on_request(message, key, addr, len(data), now)
         else:
             self._dispatch.on_message(message, key, addr, now)
         if self._waiting:
@@ -130,8 +119,8 @@ class DhtEngine(Known):
     def next_timer(self) -> float | None:
         """When `handle_timer` is to be called next, Unix seconds."""
         # Asked after every datagram: each part keeps its own time ready.
-        first = min(self._maintenance.due, self._outlook.due, self._homes.due)
-        first = min(first, self._notices.due, self.watching.due, self._crawling.due)
+        first = min(self._families.due, self._homes.due)
+        first = min(first, self._notices.due, self.watching.due, self._crawling.due, self._bridge.due)
         timer = self.requests.next_timer()
         if timer is not None and timer < first:
             first = timer
@@ -146,15 +135,14 @@ class DhtEngine(Known):
             if lost:
                 self.counters["timeouts"] += 1
                 if not pending.timed:
-                    self._maintenance.on_silence(pending.contact, now)
+                    self._families.of(pending.contact.ip, now).maintenance.on_silence(pending.contact, now)
                 pending.owner.on_failure(pending, now)
             else:
                 if pending.resend:
                     self._exchange.resend(pending)
                 pending.owner.on_slow(pending, now)
-        self._maintenance.tick(now)
-        self._outlook.tick(now)
-        for part in (self._homes, self._notices, self.watching, self._crawling):
+        self._families.tick(now)
+        for part in (self._homes, self._notices, self.watching, self._crawling, self._bridge):
             if part.due <= now:
                 part.tick(now)
         for record in self._store.expire(now):
@@ -184,17 +172,17 @@ class DhtEngine(Known):
 
     def join(self, contacts: Sequence[Contact], now: float) -> int:
         """Get to know our neighbourhood by way of `contacts`, and of those restored. Ends with `JoinDone`."""
-        walk = JoinWalk(self, self._new_op(), self._maintenance.own_place, now, self._after_join)
-        walk.start(now, [contact for contact in (*contacts, *self._restored) if contact.key != self.own_key])
-        return walk.op
+        known = [contact for contact in (*contacts, *self._restored) if contact.key != self.own_key]
+        sorted_out, op = self._families.by_family(known, now), self._new_op()
+        walks = [JoinWalk(self, op, seat, now, self._after_join, of_it) for seat, of_it in sorted_out]
+        return begin(WholeJoin, self, walks, now)
 
     def find_node(self, target: bytes, now: float, *, explain: bool = False) -> int:
         """Find the k nodes nearest to `target` (20 bytes). Ends with `FindNodeDone`, which has a trace on `explain`."""
         _check_place(target)
-        walk = FindNodeWalk(self, self._new_op(), target, now)
-        walk.explain = explain
-        walk.start(now)
-        return walk.op
+        op = self._new_op()
+        walks = [FindNodeWalk(self, op, target, now, family=family) for family in self._families.walked]
+        return begin(WholeFind, self, walks, now, explain=explain)
 
     def get(
         self, place: bytes, now: float, *, quorum: int | None = None, paths: int | None = None, explain: bool = False
@@ -205,23 +193,27 @@ class DhtEngine(Known):
         put a trace of all who were asked into the outcome.
         """
         _check_place(place)
-        quorum = self.config.read_quorum if quorum is None else quorum
-        walk = GetWalk(self, self._new_op(), place, now, quorum=quorum, paths=paths or 0)
-        walk.explain = explain
-        walk.start(now)
-        return walk.op
+        quorum, paths, op = self.config.read_quorum if quorum is None else quorum, paths or 0, self._new_op()
+        walked = self._families.walked
+        walks = [GetWalk(self, op, place, now, quorum=quorum, paths=paths, family=family) for family in walked]
+        return begin(WholeGet, self, walks, now, explain=explain)
 
     def put(self, record: SignedRecord, now: float, *, expected_seq: int | None = None) -> int:
         """Store a record of ours. Ends with `PutDone`, before which `PutAcknowledged` may come."""
-        walk = PutWalk(self, self._new_op(), record, now, expected_seq=expected_seq)
-        walk.start(now)
-        return walk.op
+        op = self._new_op()
+        first, *others = self._families.walked
+        walks = [PutWalk(self, op, record, now, expected_seq=expected_seq, family=first)]
+        walks += [PutWalk(self, op, record, now, expected_seq=None, family=other) for other in others]
+        return begin(WholePut if expected_seq is None else SwapInTurn, self, walks, now)
 
     def put_many(self, records: Sequence[SignedRecord], now: float) -> list[int]:
         """Store records of ours in one go, which costs less than one by one. Returns the number of an operation for
         each, in order; each ends as that of `put` does."""
         ops = [self._new_op() for _ in records]
-        PutBatch(self, zip(ops, records, strict=True)).settle(now)
+        walked = self._families.walked
+        wholes = {op: WholePut(self, len(walked)) for op in ops} if len(walked) > 1 else None
+        for family in walked:
+            PutBatch(self, zip(ops, records, strict=True), family, wholes).settle(now)
         return ops
 
     def ping(self, contact: Contact, now: float, *, once: float | None = None) -> int:
@@ -246,7 +238,7 @@ class DhtEngine(Known):
         Ends with `CrawlDone`; `NodeCrawled` tells of each node. Another crawl, or `stop_crawl`, ends it before.
         """
         crawl = Crawl(self, self._new_op(), now, questions=questions, rate=rate, window=window)
-        return self._crawling.begin(crawl, [*self.table, *contacts], now, known=known)
+        return self._crawling.begin(crawl, [*self.contacts(), *contacts], now, known=known)
 
     @property
     def crawl_heard_of(self) -> int:
@@ -282,27 +274,31 @@ class DhtEngine(Known):
 
     def set_mode(self, mode: Mode | None, now: float) -> None:
         """Fix the role; None lets evidence from outside decide."""
-        self._outlook.force(mode, now)
+        self._families.force(mode, now)
 
-    def set_own_addresses(self, addresses: tuple[Address, ...]) -> None:
-        """Say at which endpoints of this machine we listen, so that a router that changes nothing is told from one."""
-        self._outlook.reachability.own = addresses
+    def set_own_addresses(self, addresses: tuple[Address, ...], now: float) -> None:
+        """Say at which endpoints of this machine we listen, so that a router that changes nothing is told from one, and
+        by which families of addresses we get out."""
+        self._families.set_own(addresses, now)
 
     def network_changed(self, now: float) -> None:
         """This machine is on another network: find out anew how we are seen, and tell our home nodes where we are."""
-        self._outlook.reachability.forget()
-        self._outlook.start_round(now)
+        for seat in self._families.usable:
+            seat.outlook.reachability.forget()
+            seat.outlook.start_round(now)
         for keepers in (self._homes, self.watching):
             keepers.renew_all(now)
 
     def try_reachability(self, now: float) -> None:
         """Something has changed that may let others reach us: have it tried now."""
-        self._outlook.start_round(now)
+        for seat in self._families.usable:
+            seat.outlook.start_round(now)
 
     def presume_server(self, now: float) -> None:
         """Serve though nobody has tried us from outside yet, unless the role is fixed; the next round of dial-backs
         decides. For a node that finds nobody who serves: of clients alone no network grows."""
-        self._outlook.presume(now)
+        for seat in self._families.all:
+            seat.outlook.presume(now)
 
     def close(self, now: float) -> None:
         """Report nothing more and ask nobody anything; what is in flight is forgotten."""
@@ -321,7 +317,7 @@ class DhtEngine(Known):
 
     def named_dead(self, referrer: Contact, dead: Contact, now: float) -> None:
         """Tell `referrer` of a contact of its that does not answer, if it is not too often."""
-        if self._maintenance.may_hint(referrer, now):
+        if self._families.of(referrer.ip, now).maintenance.may_hint(referrer, now):
             nodes4, nodes6 = pack_contacts([dead], len(dead.packed))
             self._exchange.send(referrer.key, referrer.address, DownHint(self.requests.new_id(), b"", nodes4, nodes6))
 
@@ -330,9 +326,9 @@ class DhtEngine(Known):
         self.counters[what] += 1
 
     @property
-    def own_contact(self) -> Contact | None:
-        """Ourselves as others know us; None for a client, whom nobody stores with."""
-        return Contact(self.own_key, self.public_address or _NO_ADDRESS) if self.mode is Mode.SERVER else None
+    def families(self) -> Families:
+        """What we are and know in each family of addresses."""
+        return self._families
 
     def held(self, place: bytes, now: float) -> list[SignedRecord]:
         """What we hold at a place for others."""
@@ -344,36 +340,37 @@ class DhtEngine(Known):
 
     # Consequences
 
-    def _after_join(self, now: float) -> None:
-        self._maintenance.after_join(now)
-        self._outlook.start_round(now)
+    def _after_join(self, family: Family, now: float) -> None:
+        seat = self._families.seat(family)
+        seat.maintenance.after_join(now)
+        seat.outlook.start_round(now)
         for keepers in (self._homes, self.watching):
             keepers.look_soon(now)
 
     def _on_record(self, record: SignedRecord, now: float) -> None:
         self._notices.on_stored(record, now)
+        self._bridge.on_stored(record, now)
         self.watching.on_stored(record, now)
 
-    def _on_address(self, address: Address | None, now: float) -> None:
+    def _on_address(self, family: Family, address: Address, now: float) -> None:
         """Our id follows our address, and so do we: what we hold stays, and repair moves it where it belongs."""
-        own_id = node_id(self.own_key, address[0]) if address else self._own_id
-        if own_id != self._own_id:
-            self._own_id = own_id
-            self.table = self.table.rebuilt(own_id, now)
-            self._store.move(own_id)
-            self._maintenance.own_place = own_id.to_bytes(ID_BYTES, "big")
-            self._settle(now)
+        if family.move(address, now):
+            self._store.move(*(seat.own_id for seat in self._families.all))
+            self._settle(family, now)
 
-    def _on_mode(self, mode: Mode, now: float) -> None:
-        self._exchange.server = mode is Mode.SERVER
-        self._settle(now)
+    def _on_mode(self, family: Family, now: float) -> None:
+        before = self.mode
+        self._families.on_mode(family)
+        self._settle(family, now)
+        if self.mode is not before or len(self._families.all) == 1:
+            self.emit(ModeChanged(self.mode, self.mode_reason))
 
-    def _settle(self, now: float) -> None:
+    def _settle(self, family: Family, now: float) -> None:
         """Get to know the neighbourhood of our place: the join went to another place, or was a client's, whom nobody
         takes into a table."""
-        if self.mode is Mode.SERVER and len(self.table):
-            place = self._maintenance.own_place
-            QuietWalk(self, place, now, lambda _, then: self._maintenance.after_join(then)).start(now)
+        if family.server and len(family.table):
+            after = self._families.seat(family).maintenance.after_join
+            QuietWalk(self, family.own_place, now, lambda _, then: after(then), family=family).start(now)
 
     def _new_op(self) -> int:
         self._last_op += 1

@@ -132,6 +132,8 @@ class Receipt:
     needed: int
     """Acknowledgements that make the put a success: 15 of 20, or all there are in a network of fewer nodes."""
     stats: LookupStats
+    families: tuple[Receipt, ...] = ()
+    """Where it was put through IPv4 and IPv6: the receipt of each."""
 
     @property
     def stored(self) -> int:
@@ -140,7 +142,9 @@ class Receipt:
 
     @property
     def ok(self) -> bool:
-        """Whether enough nodes stored it."""
+        """Whether enough nodes stored it; of two families one is enough to find it by."""
+        if self.families:
+            return any(family.ok for family in self.families)
         return self.stored >= self.needed > 0
 
     @property

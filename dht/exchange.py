@@ -21,6 +21,8 @@ from dht.stun import binding_response, is_stun
 from dht.wire import (
     REPLY_ROOM_FIND,
     REPLY_ROOM_GET,
+    WANT_V4,
+    WANT_V6,
     DialBack,
     Dialed,
     FindNode,
@@ -71,8 +73,18 @@ _PADS: Final[dict[type[Request], bytes]] = {
     DialBack: b"",
 }
 
+_NO_PADS: Final[dict[type[Request], bytes]] = {}
+
 CHECK_BYTES: Final = OVERHEAD_BYTES + 43
 """Largest datagram of a FIND_NODE without padding: array and number (2), id (9), token (10), flag (1), target (21)."""
+
+_BOTH: Final = WANT_V4 | WANT_V6
+
+_BOTH_WANTED_BARE: Final[dict[type[Request], bytes]] = {FindNode: bytes([_BOTH]), Get: bytes([_BOTH])}
+"""Pads of requests that need none, but want contacts of both families."""
+
+_BOTH_WANTED: Final = _PADS | {kind: flag + _PADS[kind][1:] for kind, flag in _BOTH_WANTED_BARE.items()}
+"""The pads above, whose first byte asks for contacts of both."""
 
 _MAX_RECIPIENTS: Final = 4096
 """Addresses whose keys are remembered, where a tunnel asks for them. Bounds memory."""
@@ -83,8 +95,9 @@ class Exchange:
 
     def __init__(self, config: DhtConfig, sealer: Sealing, rng: Random, counters: Counter[str]) -> None:
         self.requests = Requests(config, rng)
-        self.server = False
-        """Whether requests say that we may be put into tables."""
+        self.server = self.server6 = False
+        """Whether requests say that we may be put into tables: those over IPv4, those over IPv6."""
+        self._pads, self._bare_pads = _PADS, _NO_PADS
         self._sealer = sealer
         self._prefix = sealer.prefix
         self._counters = counters
@@ -101,6 +114,10 @@ class Exchange:
     def recipient_at(self, address: Address) -> bytes | None:
         """The node key under which `address` was written to last."""
         return None if self._recipients is None else self._recipients.get(address)
+
+    def want_both(self, wanted: bool) -> None:
+        """Whether to ask for contacts of both families, from now on; else for those of the one that is asked over."""
+        self._pads, self._bare_pads = (_BOTH_WANTED, _BOTH_WANTED_BARE) if wanted else (_PADS, _NO_PADS)
 
     def _note(self, key: bytes, address: Address) -> None:
         if self._recipients is not None:
@@ -151,11 +168,13 @@ class Exchange:
     ) -> int:
         """Send a request and return its id. Its outcome goes to `owner`. `bare`: no padding, a short reply will do."""
         requests = self.requests
-        token = requests.token_for(contact.key, now)
-        if not (token or bare) and kind in _PADS:
-            fields = (*fields, _PADS[kind])
+        token = requests.token_for(contact, now)
+        pads = self._bare_pads if token or bare else self._pads
+        if kind in pads:
+            fields = (*fields, pads[kind])
         pending = Pending(requests.new_id(), contact, _REPLY_OF[kind], owner, tag)
-        message = kind(pending.rid, token, self.server, *fields)
+        server = self.server if self.server is self.server6 or ":" not in contact.ip else self.server6
+        message = kind(pending.rid, token, server, *fields)
         try:
             data = self._sealer.seal(contact.key, encode_message(message))
         except BoxError:

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 from dht.contact import Address, Contact
 from dht.events import Mode
+from dht.families import Families
 from dht.inbox import Inbox
 from dht.keeping import Keepers
+from dht.maintenance import Maintenance
 from dht.meeting import HomeKeeper
 from dht.nat_report import NatReport
 from dht.notices import Notices
 from dht.outlook import Outlook
 from dht.routing import Table
+from dht.size import SizeEstimate
 from dht.store import Store
 
 
 class Known:
     """The part of an engine that is asked what it knows."""
 
-    table: Table
-    _own_id: int
-    _outlook: Outlook
+    _families: Families
     _store: Store
     _inbox: Inbox
     _notices: Notices
@@ -30,45 +31,65 @@ class Known:
 
     @property
     def own_id(self) -> int:
-        """Our node id as an integer; moves when our public address does."""
-        return self._own_id
+        """Our node id as an integer, in the main family; moves when our public address does."""
+        return self._families.main.own_id
+
+    @property
+    def table(self) -> Table:
+        """The routing table of the main family."""
+        return self._families.main.table
+
+    @property
+    def size(self) -> SizeEstimate:
+        """How many nodes the network of the main family has."""
+        return self._families.main.size
+
+    @property
+    def _maintenance(self) -> Maintenance:
+        return self._families.main.maintenance
+
+    @property
+    def _outlook(self) -> Outlook:
+        return self._families.main.outlook
 
     @property
     def mode(self) -> Mode:
         """Server or client."""
-        return self._outlook.reachability.mode
+        return self._families.mode
 
     @property
     def mode_reason(self) -> str:
         """Why."""
-        return self._outlook.reachability.reason
+        return self._families.mode_reason
 
     @property
     def public_address(self) -> Address | None:
-        """The endpoint the network agrees to see us at."""
-        return self._outlook.address
+        """The endpoint the network agrees to see us at, in the main family."""
+        return self._families.main.address
 
     @property
     def public_addresses(self) -> tuple[Address, ...]:
         """The endpoints the network agrees to see us at, IPv4 first."""
-        return self._outlook.addresses
+        return tuple(address for seat in self._families.usable for address in seat.outlook.addresses)
 
     def nat_report(self, now: float) -> NatReport:
         """What others' words say about the router before us."""
-        return self._outlook.reachability.nat_report(now)
+        each = [seat.outlook.reachability.nat_report(now) for seat in self._families.usable]
+        return next((report for report in each if report != NatReport()), each[0])
 
     def votes(self, now: float) -> tuple[tuple[Address, Address], ...]:
         """Who saw us where."""
-        return self._outlook.reachability.votes(now)
+        return tuple(vote for seat in self._families.usable for vote in seat.outlook.reachability.votes(now))
 
     @property
     def clock_offset(self) -> float | None:
         """Median of other nodes' clocks less ours, seconds."""
-        return self._outlook.clock_offset
+        offsets = [seat.outlook.clock_offset for seat in self._families.usable]
+        return next((offset for offset in offsets if offset is not None), None)
 
     def contacts(self) -> list[Contact]:
-        """The routing table."""
-        return list(self.table)
+        """The routing tables, IPv4 first."""
+        return [contact for seat in self._families.all for contact in seat.table]
 
     def held_records(self) -> int:
         """Records held for others."""

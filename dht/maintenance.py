@@ -13,12 +13,12 @@ from dht.config import DhtConfig
 from dht.constants import ID_BITS, ID_BYTES
 from dht.contact import Contact
 from dht.events import ContactAdded, ContactRemoved
+from dht.family import Family
 from dht.limits import RateLimiter
 from dht.operation import Context, Operation, QuietWalk
 from dht.repair import Repair
 from dht.requests import Pending
 from dht.routing import Offer, Table
-from dht.store import Store
 from dht.wire import FindNode, Message, Nodes
 
 REFRESH_SPREAD: Final = 0.3
@@ -48,13 +48,13 @@ LOST_INTERVAL: Final = 60.0
 class Check(Operation):
     """Asks a contact for its nearest to us: shows whether it lives and serves, and may tell of new neighbours."""
 
-    def __init__(self, context: Context, own_place: bytes) -> None:
+    def __init__(self, context: Context, family: Family) -> None:
         super().__init__(context, 0)
-        self._place = own_place
+        self._family = family
 
     def start(self, contact: Contact, now: float, *, bare: bool = False) -> None:
         """Send the FIND_NODE; the engine itself notes the answer or the silence."""
-        self.context.request(contact, self, FindNode, (self._place,), now, bare=bare)
+        self.context.request(contact, self, FindNode, (self._family.own_place,), now, bare=bare)
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
         """Nothing more to do: an answer has been noted for the table already."""
@@ -68,16 +68,20 @@ class Revival(Check):
         """It is back."""
         super().on_reply(pending, message, now)
         self.context.count("revived")
-        QuietWalk(self.context, self._place, now).start(now, [pending.contact])
+        QuietWalk(self.context, self._family.own_place, now, family=self._family).start(now, [pending.contact])
 
 
 class Maintenance:
-    """What the engine does of its own accord."""
+    """What the engine does of its own accord, in one family of addresses."""
 
-    def __init__(self, context: Context, config: DhtConfig, store: Store, rng: Random, now: float) -> None:
+    def __init__(
+        self, context: Context, family: Family, config: DhtConfig, repair: Repair, rng: Random, now: float
+    ) -> None:
+        """`repair` is for all of the node; it is called by the upkeep of the main family."""
         self._context = context
+        self._family = family
         self._config = config
-        self.repair = Repair(context, config, store, rng)
+        self.repair = repair
         self._rng = rng
         self._asked_back = RateLimiter(config.verify_rate, config.verify_rate * 2)
         self._asked_each = RateLimiter(1 / HINT_INTERVAL, 1.0)
@@ -92,13 +96,12 @@ class Maintenance:
         self._heard_all_since = 0.0
         """Every contact of `_heard_of` has answered since then."""
         self._heard_of: tuple[Table, int, int] | None = None
-        self.own_place = bytes(ID_BYTES)
 
     def tick(self, now: float) -> None:
         """Do what is due."""
         while self._retries and self._retries[0][0] <= now:
             _, contact = self._retries.pop(0)
-            if contact.key in self._context.table.suspects:
+            if contact.key in self._family.table.suspects:
                 self.check(contact, now)
         if now >= self._next_tick - self._config.timer_slack:
             self._next_tick = now + self._config.upkeep_interval
@@ -112,11 +115,12 @@ class Maintenance:
         self._check_silent(now)
         self._check_lost(now)
         self._refresh_buckets(now)
-        self.repair.tick(self._config.upkeep_interval, now)
+        if self._context.families.main is self._family:
+            self.repair.tick(self._config.upkeep_interval, now)
 
     def check(self, contact: Contact, now: float, *, bare: bool = False) -> None:
         """Ask a contact for a sign of life; `bare` for one, without room for neighbours it might name."""
-        Check(self._context, self.own_place).start(contact, now, bare=bare)
+        Check(self._context, self._family).start(contact, now, bare=bare)
 
     def may_ask_back(self, contact: Contact, now: float) -> bool:
         """Whether to ask back a server that asked us and would fit into the table."""
@@ -126,7 +130,7 @@ class Maintenance:
     def on_answer(self, contact: Contact, now: float) -> None:
         """A server answered us: it belongs into the table."""
         self._lost.pop(contact.key, None)
-        table = self._context.table
+        table = self._family.table
         before = table.get(contact.key)
         outcome = table.offer(contact)
         if before is not None and before != contact:
@@ -139,10 +143,10 @@ class Maintenance:
 
     def on_silence(self, contact: Contact, now: float) -> None:
         """A request to `contact` was lost: the first makes it a suspect that is soon asked again, the next drop it."""
-        table = self._context.table
+        table = self._family.table
         if contact not in table:
             return
-        peer = self._context.requests.peer(contact.key)
+        peer = self._context.requests.peer(contact)
         suspect = contact.key in table.suspects
         # Of a peer forgotten meanwhile only this is known: a suspect has left a request unanswered before.
         lost = peer.failures >= self._config.max_failures if peer is not None else suspect
@@ -168,32 +172,32 @@ class Maintenance:
     def on_hint(self, contacts: list[Contact], now: float) -> None:
         """Somebody says these are dead: see for ourselves, rarely."""
         for contact in contacts:
-            if contact in self._context.table and self._hints_in.allow(contact.key, now):
+            if contact in self._family.table and self._hints_in.allow(contact.key, now):
                 self.check(contact, now)
 
     def after_join(self, now: float) -> None:
         """Look into the far buckets soon rather than an hour from now."""
-        for bucket in self._context.table.buckets:
+        for bucket in self._family.table.buckets:
             if len(bucket) < self._config.k:
                 bucket.refreshed = now - self._config.refresh_interval + self._rng.uniform(0, AFTER_JOIN)
 
     def _on_full(self, contact: Contact, now: float) -> None:
         """A bucket was full for `contact`: see whether its oldest one still lives (Kademlia paper, section 2.2)."""
-        oldest = self._context.table.oldest(contact.long_id)
+        oldest = self._family.table.oldest(contact.long_id)
         if oldest is None:
             return
-        peer = self._context.requests.peer(oldest.key)
+        peer = self._context.requests.peer(oldest)
         if peer is None or now - peer.seen > self._config.liveness_interval / 3:
             self.check(oldest, now)
 
     def _check_silent(self, now: float) -> None:
-        table, requests = self._context.table, self._context.requests
+        table, requests = self._family.table, self._context.requests
         before = now - self._config.liveness_interval
         # Nobody can have become silent unseen: who comes in has just answered, but for those counted here.
         state = (table, table.promoted, requests.forgotten)
         if before <= self._heard_all_since and state == self._heard_of:
             return
-        silent, self._heard_all_since = requests.silent(table.by_key, before)
+        silent, self._heard_all_since = requests.silent(table.by_key.values(), before)
         self._heard_of = state
         for contact in silent[:CHECKS_A_TICK]:
             self.check(contact, now)
@@ -202,13 +206,13 @@ class Maintenance:
         if self._lost and now >= self._next_revival:
             self._next_revival = now + LOST_INTERVAL
             key = self._rng.choice(list(self._lost))
-            Revival(self._context, self.own_place).start(self._lost[key], now)
+            Revival(self._context, self._family).start(self._lost[key], now)
 
     def _refresh_buckets(self, now: float) -> None:
-        table = self._context.table
+        table = self._family.table
         interval = self._config.refresh_interval
         for bucket in table.stale_buckets(now - interval)[:1]:
             target = (bucket.low + self._rng.getrandbits(bucket.width) if bucket.width else bucket.low) % (1 << ID_BITS)
-            QuietWalk(self._context, target.to_bytes(ID_BYTES, "big"), now).start(now)
+            QuietWalk(self._context, target.to_bytes(ID_BYTES, "big"), now, family=self._family).start(now)
             # As if some time ago: those who joined together shall not look into their buckets together for ever.
             table.bucket_of(target).refreshed = now - self._rng.uniform(0, REFRESH_SPREAD * interval)

@@ -211,7 +211,7 @@ class HomeKeeper(EntryKeeper):
         return self.context.config.home_check < self.context.config.home_keepalive
 
     def _heard(self, home: Contact) -> float:
-        peer = self.context.requests.peer(home.key)
+        peer = self.context.requests.peer(home)
         return peer.seen if peer is not None else 0.0
 
     def _check(self, home: Contact, now: float) -> None:
@@ -236,7 +236,7 @@ class HomeKeeper(EntryKeeper):
 
     def ask(self, node: Contact, now: float) -> None:
         """Register."""
-        token = self.context.requests.token_for(node.key, now)
+        token = self.context.requests.token_for(node, now)
         expires = int(now) + _REGISTER_VALID
         signature = self._identity.sign(registration_message(self.context.own_key, node.key, token, expires))
         self.context.request(node, self, Register, (self._identity.public.raw, expires, signature), now, resend=True)

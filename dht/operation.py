@@ -6,8 +6,9 @@ An operation reacts to replies, slowness and failure of its requests and ends wi
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Final, Protocol
 
 from dht.config import DhtConfig
@@ -15,16 +16,33 @@ from dht.constants import ID_BYTES, ID_SPACE
 from dht.contact import Contact, unpack_contacts
 from dht.crowd import LOOKED_AT, WIDER, WIDEST, is_crowded
 from dht.errors import DecodeError
-from dht.events import Asked, Event, LookupStats
+from dht.events import Asked, Event, LookupStats, OperationEvent
+from dht.family import Family
 from dht.lookup import AnyLookup, DisjointLookup, Lookup
 from dht.records import Refusal, SignedRecord, VerdictCache
 from dht.requests import Pending, Requests
-from dht.routing import Table
-from dht.size import SizeEstimate
 from dht.wire import FindNode, Message, Nodes, Request
 
 SEARCHES: Final = 4
 """Walks through the region of a crowded place. UNSOURCED: each finds 20 nodes of a region with some 30 honest ones."""
+
+
+class Families(Protocol):
+    """The one or two families of addresses of a node."""
+
+    @property
+    def main(self) -> Family:
+        """The one for what needs only one: IPv4, unless nobody is known there."""
+
+    @property
+    def walked(self) -> Sequence[Family]:
+        """Those that look-ups go through: where this machine gets out and somebody is known; at least one."""
+
+    def of(self, ip: str, now: float) -> Family:
+        """The family of an address."""
+
+    def met(self, contacts: list[Contact], now: float) -> None:
+        """Contacts of another family than the one asked were named."""
 
 
 class Context(Protocol):
@@ -32,10 +50,12 @@ class Context(Protocol):
 
     config: DhtConfig
     requests: Requests
-    table: Table
     verdicts: VerdictCache
-    size: SizeEstimate
     own_key: bytes
+
+    @property
+    def families(self) -> Families:
+        """What we are and know in each family of addresses."""
 
     def request(
         self,
@@ -68,10 +88,6 @@ class Context(Protocol):
     def count(self, what: str) -> None:
         """Count an occurrence."""
 
-    @property
-    def own_contact(self) -> Contact | None:
-        """Ourselves as others know us; None for a client, whom nobody stores with."""
-
     def held(self, place: bytes, now: float) -> list[SignedRecord]:
         """What we hold at a place for others."""
 
@@ -100,14 +116,30 @@ class Operation:
         """It did not answer."""
 
 
+class Whole(Protocol):
+    """An operation that walks through both families."""
+
+    def take(self, part: Walk, event: OperationEvent, now: float) -> None:
+        """One of its walks would report this."""
+
+
 class Walk(Operation):
-    """An operation that walks towards a place."""
+    """An operation that walks towards a place, through one family."""
 
     looks_behind_crowds = False
     """Whether it matters what lies behind a crowd: to who reads or writes there."""
 
-    def __init__(self, context: Context, op: int, target: bytes, now: float, *, paths: int = 0) -> None:
+    whole: Whole | None = None
+    """What it is a part of, if it is."""
+
+    cut = inf
+    """When to end with what there is, at the next answer or silence."""
+
+    def __init__(
+        self, context: Context, op: int, target: bytes, now: float, *, paths: int = 0, family: Family | None = None
+    ) -> None:
         super().__init__(context, op)
+        self.family = family = context.families.main if family is None else family
         if len(target) != ID_BYTES:
             raise ValueError(f"a target has {ID_BYTES} bytes, not {len(target)}")
         config = context.config
@@ -124,11 +156,11 @@ class Walk(Operation):
         self._searches = 0
         self.explain = False
         """Whether the outcome is to carry a trace."""
-        self.thin = len(context.table) < config.k
+        self.thin = len(family.table) < config.k
         """Whether so few are known that a lost datagram is better sent again than replaced by a question to another."""
         # How near the k nearest nodes should lie: the smaller of what look-ups told, perhaps when the network was
         # smaller, and what our own neighbourhood shows.
-        self.region = min(context.size.expected_distance(config.k, samples=1), context.table.reach(config.k))
+        self.region = min(family.size.expected_distance(config.k, samples=1), family.table.reach(config.k))
         number = int.from_bytes(target, "big")
         self.lookup: AnyLookup
         paths = paths or config.paths
@@ -148,7 +180,7 @@ class Walk(Operation):
     def start(self, now: float, contacts: Iterable[Contact] = ()) -> None:
         """Begin from the table's nearest and from `contacts`."""
         number = self.lookup.target
-        table = self.context.table
+        table = self.family.table
         table.touch(number, now)
         seeds = table.neighbours(number, self.context.config.k)
         if len(seeds) < self.context.config.k:
@@ -161,6 +193,9 @@ class Walk(Operation):
     def advance(self, now: float) -> None:
         """Ask whom the look-up wants asked, as far as the window allows; end when it has ended."""
         if self.ended:
+            return
+        if now >= self.cut:
+            self.finish_walk(now)
             return
         if self.context.requests.room < self.context.config.alpha:
             self.context.wait(self)
@@ -176,7 +211,7 @@ class Walk(Operation):
             # The dead are among those whom everybody names: whoever else we know may live, and may lead on.
             self._more_seeds = False
             alone = not self.lookup.closest(1)
-            table = self.context.table
+            table = self.family.table
             self.lookup.seed(table.neighbours(self.lookup.target, len(table), suspects=alone))
             self.advance(now)
             return
@@ -193,12 +228,12 @@ class Walk(Operation):
 
     def _is_crowded(self) -> bool:
         k = self.context.config.k
-        return is_crowded(self.lookup.distances(LOOKED_AT * k), self._span(), k, self.context.size.counted(k))
+        return is_crowded(self.lookup.distances(LOOKED_AT * k), self._span(), k, self.family.size.counted(k))
 
     def _span(self) -> int:
         """How far k nodes should reach. Who has hardly looked around yet goes by its own neighbourhood too; later it
         does not, as whoever crowds that would blind it."""
-        return self.context.size.expected_distance(self.context.config.k) or self.region
+        return self.family.size.expected_distance(self.context.config.k) or self.region
 
     def _look_behind(self, now: float) -> None:
         """Walk to other places of the region: the crowd's nodes lie around the target, and name one another."""
@@ -206,13 +241,13 @@ class Walk(Operation):
         self.context.count("crowded")
         region = self._wide_region()
         number = self.lookup.target
-        self.lookup.seed([contact for contact in self.context.table if contact.long_id ^ number < region])
+        self.lookup.seed([contact for contact in self.family.table if contact.long_id ^ number < region])
         self._searches = SEARCHES
         for index in range(SEARCHES):
             # One in each part of the region, at a place that nobody can foresee.
             offset = (index + self.context.requests.new_id() / 2**64) * region / SEARCHES
             place = (number ^ int(offset)).to_bytes(ID_BYTES, "big")
-            QuietWalk(self.context, place, now, self._behind).start(now)
+            QuietWalk(self.context, place, now, self._behind, family=self.family).start(now)
 
     def _behind(self, found: list[Contact], now: float) -> None:
         self._searches -= 1
@@ -264,13 +299,25 @@ class Walk(Operation):
     def take_nodes(
         self, contact: Contact, nodes4: bytes, nodes6: bytes, now: float, *, had_value: bool = False
     ) -> None:
-        """Feed the look-up with an answer. Contacts that do not decode count as none."""
+        """Feed the look-up with an answer. Contacts that do not decode count as none; those of the other family are no
+        part of this walk."""
         try:
-            nodes = unpack_contacts(nodes4, nodes6)
+            nodes = self.sorted_out(contact, nodes4, nodes6, now)
         except DecodeError:
             self.context.count("contacts_malformed")
             nodes = []
         self.lookup.on_reply(contact, nodes, now, had_value=had_value)
+
+    def sorted_out(self, by: Contact, nodes4: bytes, nodes6: bytes, now: float) -> list[Contact]:
+        """The contacts of this walk's family that an answer names. Raises `DecodeError`."""
+        nodes = unpack_contacts(nodes4, nodes6)
+        ipv6 = bool(self.family.ipv6)
+        if not (nodes4 if ipv6 else nodes6):
+            return nodes
+        others = [node for node in nodes if (":" in node.ip) != ipv6]
+        # A public node that names private addresses would have us knock at machines of our own network.
+        self.context.families.met([node for node in others if by.exempt or not node.exempt], now)
+        return [node for node in nodes if (":" in node.ip) == ipv6]
 
     def on_slow(self, pending: Pending, now: float) -> None:
         """Hedge: let the look-up ask another."""
@@ -294,7 +341,14 @@ class Walk(Operation):
         if self.crowded:
             return
         k = self.context.config.k
-        self.context.size.sample(self.lookup.target, self.lookup.closest(k), k)
+        self.family.size.sample(self.lookup.target, self.lookup.closest(k), k)
+
+    def deliver(self, event: OperationEvent, now: float) -> None:
+        """Report to the application, or to the whole that this is a part of."""
+        if self.whole is None:
+            self.context.emit(event)
+        else:
+            self.whole.take(self, event, now)
 
     @abstractmethod
     def finish_walk(self, now: float) -> None:
@@ -305,9 +359,15 @@ class QuietWalk(Walk):
     """A node look-up for the engine's own purposes: reports to a function, not to the application."""
 
     def __init__(
-        self, context: Context, target: bytes, now: float, done: Callable[[list[Contact], float], None] | None = None
+        self,
+        context: Context,
+        target: bytes,
+        now: float,
+        done: Callable[[list[Contact], float], None] | None = None,
+        *,
+        family: Family | None = None,
     ) -> None:
-        super().__init__(context, 0, target, now)
+        super().__init__(context, 0, target, now, family=family)
         self._done = done
 
     def finish_walk(self, now: float) -> None:

@@ -1,4 +1,5 @@
-"""Our place in the network as others tell it: address, role, clock. Runs the dial-back rounds and reports changes."""
+"""Our place in the network of one family as others tell it: address, role, clock. Runs the dial-back rounds and reports
+changes."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from dht.config import DhtConfig
 from dht.contact import Address, unpack_address
 from dht.dialback import DialBackRound
 from dht.errors import DecodeError
-from dht.events import AddressChanged, ClockSuspect, Mode, ModeChanged
+from dht.events import AddressChanged, ClockSuspect, Mode
+from dht.family import Family
 from dht.operation import Context
 from dht.reachability import Reachability
 from dht.requests import Pending
@@ -35,16 +37,18 @@ class Outlook:
     def __init__(
         self,
         context: Context,
+        family: Family,
         config: DhtConfig,
         rng: Random,
-        on_address: Callable[[Address | None, float], None],
-        on_mode: Callable[[Mode, float], None],
+        on_address: Callable[[Family, Address, float], None],
+        on_mode: Callable[[Family, float], None],
     ) -> None:
+        """`on_address` is told where enough voters see us, `on_mode` that our role in this family may be another."""
         self.reachability = Reachability(config)
         self.address: Address | None = None
-        self.addresses: tuple[Address, ...] = ()
-        """Of each family one, as far as enough voters agree."""
+        """Where enough voters agree to see us."""
         self._context = context
+        self._family = family
         self._config = config
         self._rng = rng
         self._on_address = on_address
@@ -57,6 +61,13 @@ class Outlook:
         self._clocks: list[float] = []
         self._clock_reported = False
         self._deciding = True
+        self._now = 0.0
+        """When we last heard or did something."""
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where others see us, or most likely would: one address at most."""
+        return self.reachability.public_addresses(self._now)
 
     @property
     def clock_offset(self) -> float | None:
@@ -86,7 +97,8 @@ class Outlook:
 
     def _start_round(self, now: float) -> None:
         # Who is on our own network sees neither the router before us nor whether it lets others in.
-        contacts = [contact for contact in self._context.table if not contact.exempt] or list(self._context.table)
+        table = self._family.table
+        contacts = [contact for contact in table if not contact.exempt] or list(table)
         if self._round is not None or not contacts:
             self._next_round = now + _FIRST_ROUNDS
             return
@@ -98,6 +110,7 @@ class Outlook:
 
     def tick(self, now: float) -> None:
         """Do what is due."""
+        self._now = now
         if self._round is not None and self._round.ends <= now:
             self._round.finish(now)
         if self._next_round is not None and self._next_round <= now + self._config.timer_slack:
@@ -113,13 +126,13 @@ class Outlook:
             return
         if observed == self.address:
             observed = self.address  # one object for all the votes that say the same
+        self._now = now
         self.reachability.vote(pending.address, observed, now)
-        self.addresses = self.reachability.public_addresses(now)
-        address = next(iter(self.addresses), None)
+        address = self.reachability.public_address(now)
         if address != self.address and address is not None:
             self.address = address
             self._context.emit(AddressChanged(address))
-            self._on_address(address, now)
+            self._on_address(self._family, address, now)
         if len(self._clocks) == _CLOCK_SAMPLES:
             del self._clocks[0]
         self._clocks.append(message.time + 0.5 - (pending.sent + now) / 2)
@@ -143,8 +156,7 @@ class Outlook:
             self._report_mode(now)
 
     def _report_mode(self, now: float) -> None:
-        self._on_mode(self.reachability.mode, now)
-        self._context.emit(ModeChanged(self.reachability.mode, self.reachability.reason))
+        self._on_mode(self._family, now)
 
     def _check_clock(self) -> None:
         offset = self.clock_offset

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from dht.contact import Contact
 from dht.crowd import WIDER, WIDEST, is_crowded
 from dht.events import PutAcknowledged, PutDone, Receipt, Verdict
+from dht.family import Family
 from dht.keeping import refusal_of
 from dht.operation import Context, Walk
 from dht.records import RecordRefused, Refusal, SignedRecord, decode_record, verify_record
@@ -36,8 +37,9 @@ class PutWalk(Walk):
         now: float,
         *,
         expected_seq: int | None,
+        family: Family | None = None,
     ) -> None:
-        super().__init__(context, op, record.place, now)
+        super().__init__(context, op, record.place, now, family=family)
         self._record = record
         self._lifetime = max(0, min(int(record.expires - now), 2**32 - 1))
         self._expected_seq = expected_seq
@@ -65,7 +67,7 @@ class PutWalk(Walk):
 
     def put_at_once(self, contact: Contact, now: float) -> bool:
         """Store with a node whose token we hold, if it is sure to be right; return whether it is."""
-        sure = self._is_sure_of(contact) and bool(self.context.requests.token_for(contact.key, now))
+        sure = self._is_sure_of(contact) and bool(self.context.requests.token_for(contact, now))
         if sure:
             self._put(contact, now)
         return sure
@@ -75,7 +77,7 @@ class PutWalk(Walk):
         distance = contact.long_id ^ self.lookup.target
         if distance >= self._sure_within:
             return False
-        own = self.context.own_contact
+        own = self.family.own_contact
         nearer = self.lookup.named_within(distance) + (own is not None and own.long_id ^ self.lookup.target < distance)
         return nearer < self.context.config.k
 
@@ -134,7 +136,7 @@ class PutWalk(Walk):
             self._note(record)
         if self._expected_seq is not None and self._current not in (None, self._expected_seq):
             # Written nowhere: a node that has no copy would take it, and readers would see a swap that was refused.
-            for contact in self._targets or [own for own in (self.context.own_contact,) if own]:
+            for contact in self._targets or [own for own in (self.family.own_contact,) if own]:
                 self._verdicts[contact.key] = Verdict(contact, Refusal.CAS_MISMATCH, self._current or 0)
             self._check(now)
             return
@@ -146,7 +148,7 @@ class PutWalk(Walk):
 
     def _keep(self, now: float) -> None:
         """Be one of the replica set ourselves, where we are near enough."""
-        own = self.context.own_contact
+        own = self.family.own_contact
         number = self.lookup.target
         if own is None:
             return
@@ -214,18 +216,18 @@ class PutWalk(Walk):
         receipt = self._receipt(now)
         if not self._acknowledged and receipt.ok and self._open:
             self._acknowledged = True
-            self.acknowledge(receipt)
+            self.acknowledge(receipt, now)
         if self._open == 0:
             self.ended = True
             self.report(receipt, now)
 
-    def acknowledge(self, receipt: Receipt) -> None:
+    def acknowledge(self, receipt: Receipt, now: float) -> None:
         """Enough have stored it."""
-        self.context.emit(PutAcknowledged(self.op, receipt))
+        self.deliver(PutAcknowledged(self.op, receipt), now)
 
     def report(self, receipt: Receipt, now: float) -> None:
         """Everybody has spoken."""
-        self.context.emit(PutDone(self.op, receipt))
+        self.deliver(PutDone(self.op, receipt), now)
 
     def _receipt(self, now: float) -> Receipt:
         holders = len(self._targets) + (self.context.own_key in self._verdicts)
@@ -237,11 +239,10 @@ class PutWalk(Walk):
         return Receipt(self.target, self._record.seq, tuple(self._verdicts.values()), needed, stats)
 
 
-def replica_width(context: Context, place: int) -> int:
-    """How many should hold a record, by what our table knows of a place near us: k, or all of a crowded region."""
-    k = context.config.k
-    expected = context.size.expected_distance(k)
-    near = [contact.long_id ^ place for contact in context.table.neighbours(place, WIDEST * k)]
-    if not is_crowded(near, expected, k, context.size.counted(k)):
+def replica_width(family: Family, k: int, place: int) -> int:
+    """How many should hold a record, by what a table knows of a place near us: k, or all of a crowded region."""
+    expected = family.size.expected_distance(k)
+    near = [contact.long_id ^ place for contact in family.table.neighbours(place, WIDEST * k)]
+    if not is_crowded(near, expected, k, family.size.counted(k)):
         return k
     return max(k, bisect_left(near, int(WIDER * expected)))

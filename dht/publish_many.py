@@ -10,16 +10,17 @@ Records go in order of their places, some at a time, so that those at work are n
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import Final
 
 from dht.constants import ID_SPACE, MAX_BATCH
-from dht.contact import Contact, unpack_contacts
+from dht.contact import Contact
 from dht.errors import DecodeError
 from dht.events import Receipt
-from dht.operation import Context, Operation
+from dht.family import Family
+from dht.operation import Context, Operation, Whole
 from dht.publish import PutWalk
 from dht.records import Refusal, SignedRecord
 from dht.requests import Pending
@@ -40,7 +41,7 @@ class PutMember(PutWalk):
         self, context: Context, op: int, record: SignedRecord, now: float, batch: PutBatch, *, gap: int
     ) -> None:
         """`gap`: how far the nearest place of another record of the batch lies."""
-        super().__init__(context, op, record, now, expected_seq=None)
+        super().__init__(context, op, record, now, expected_seq=None, family=batch.family)
         self._batch = batch
         self.alone = 0 < self.region < gap
 
@@ -62,7 +63,7 @@ class PutMember(PutWalk):
         if self.is_writing or self.ended:
             return
         with suppress(DecodeError):  # it is counted where it was asked for
-            self.lookup.hear(contact, unpack_contacts(message.nodes4, message.nodes6))
+            self.lookup.hear(contact, self.sorted_out(contact, message.nodes4, message.nodes6, now))
         if not self.put_at_once(contact, now):
             self.take_nodes(contact, message.nodes4, message.nodes6, now)
 
@@ -73,11 +74,19 @@ class PutMember(PutWalk):
 
 
 class PutBatch(Operation):
-    """Stores many records."""
+    """Stores many records, in one family."""
 
-    def __init__(self, context: Context, records: Iterable[tuple[int, SignedRecord]]) -> None:
-        """`records`: each with the number of its operation."""
+    def __init__(
+        self,
+        context: Context,
+        records: Iterable[tuple[int, SignedRecord]],
+        family: Family,
+        wholes: Mapping[int, Whole] | None = None,
+    ) -> None:
+        """`records`: each with the number of its operation; `wholes`: by that number, where there are two families."""
         super().__init__(context, 0)
+        self.family = family
+        self._wholes = {} if wholes is None else wholes
         ordered = sorted(records, key=lambda entry: entry[1].place)
         places = [int.from_bytes(record.place, "big") for _, record in ordered]
         gaps = [one ^ other for one, other in pairwise(places)]
@@ -113,6 +122,7 @@ class PutBatch(Operation):
 
     def _begin(self, op: int, record: SignedRecord, gap: int, now: float) -> None:
         member = PutMember(self.context, op, record, now, self, gap=gap)
+        member.whole = self._wholes.get(op)
         self._working.add(member)
         number, reach = member.lookup.target, NEAR * member.region
         member.start(now, [contact for contact in self._met.values() if contact.long_id ^ number < reach])

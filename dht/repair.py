@@ -22,6 +22,7 @@ from typing import Final
 from dht.config import DhtConfig
 from dht.constants import MAX_PRINTS
 from dht.contact import Contact
+from dht.family import Family
 from dht.operation import Context, Operation
 from dht.publish import replica_width
 from dht.records import Refusal
@@ -93,10 +94,11 @@ class Compare(Operation):
         self,
         context: Context,
         batch: list[Held],
-        on_stale: Callable[[Held, float], None],
+        on_stale: Callable[[Held, Contact, float], None],
         learn: Callable[[int, int], None] | None = None,
     ) -> None:
-        """`on_stale` is told of a copy of ours that is not the newest, `learn` how many were asked for and missing."""
+        """`on_stale` is told of a copy of ours that is not the newest and of who has a newer one, `learn` how many were
+        asked for and missing."""
         super().__init__(context, 0)
         self._on_stale = on_stale
         self._learn = learn
@@ -119,7 +121,7 @@ class Compare(Operation):
         elif isinstance(message, Stored):
             held = self._open.pop(pending.rid, None)
             if held is not None and message.status == Refusal.OLDER:
-                self._on_stale(held, now)
+                self._on_stale(held, pending.contact, now)
         self._store(pending.contact, now)
 
     def on_failure(self, pending: Pending, now: float) -> None:
@@ -165,18 +167,21 @@ class Repair:
 
     def on_newcomer(self, contact: Contact, now: float) -> None:
         """A node has come into the table: if it is near, it should hold what we do."""
-        own = self._context.own_contact
+        family = self._context.families.of(contact.ip, now)
+        own = family.own_contact
         if own is None or not len(self._store) or len(self._newcomers) == MAX_NEWCOMERS:
             return
-        reach = self._context.table.reach(2 * self._config.k)
+        reach = family.table.reach(2 * self._config.k)
         if not reach or contact.long_id ^ own.long_id < reach:
             self._newcomers.append((now + self._rng.uniform(*SETTLED_AFTER), contact))
             self._newcomers.sort(key=lambda entry: entry[0])
 
-    def _catch_up(self, held: Held, now: float) -> None:
+    def _catch_up(self, held: Held, by: Contact, now: float) -> None:
         if held.print not in self._stale:
             self._stale.add(held.print)
-            CatchUp(self._context, 0, held.record.place, now, quorum=self._config.read_quorum).start(now)
+            family = self._context.families.of(by.ip, now)
+            quorum = self._config.read_quorum
+            CatchUp(self._context, 0, held.record.place, now, quorum=quorum, family=family).start(now)
 
     def _note_missing(self, asked: int, missing: int) -> None:
         self._missing += _GAIN * (missing / asked - self._missing)
@@ -210,11 +215,13 @@ class Repair:
     def _spread(self, due: list[Held], now: float) -> None:
         """Compare each record with all who should hold it."""
         batches: dict[Contact, list[Held]] = {}
+        families = self._context.families.walked
         for held in due:
-            others, ours = self._replica_set(held)
-            if not ours and now - held.refreshed < OUTSIDER_ROUNDS * self.interval:
-                continue
-            for contact in others:
+            others: dict[bytes, Contact] = {}
+            for family in families:
+                for contact in self._others(held, family, len(families) == 1, now):
+                    others.setdefault(contact.key, contact)  # Who has both families holds one copy for both.
+            for contact in others.values():
                 batches.setdefault(contact, []).append(held)
             if others:
                 held.refreshed = held.compared = now
@@ -222,13 +229,22 @@ class Repair:
             for some in _datagrams(batch):
                 Compare(self._context, some, self._catch_up, self._note_missing).start(contact, now)
 
-    def _replica_set(self, held: Held) -> tuple[list[Contact], bool]:
+    def _others(self, held: Held, family: Family, only: bool, now: float) -> list[Contact]:
+        """With whom of a family to compare a record. Where it came to us over the other one alone, and our place there
+        is far, we know nothing of who should hold it: `dht.bridge` looks for them."""
+        others, ours = self._replica_set(held, family)
+        outsider = only or held.via & family.bit
+        if ours or (outsider and now - held.refreshed >= OUTSIDER_ROUNDS * self.interval):
+            return others
+        return []
+
+    def _replica_set(self, held: Held, family: Family) -> tuple[list[Contact], bool]:
         """Who else should hold a record, nearest first, and whether we should."""
-        context, config = self._context, self._config
+        config = self._config
         place = held.number
-        own = context.own_contact
-        width = replica_width(context, place)
-        found = diverse(context.table.neighbours(place, 2 * width), width, config.bucket_prefix_limit)
+        own = family.own_contact
+        width = replica_width(family, config.k, place)
+        found = diverse(family.table.neighbours(place, 2 * width), width, config.bucket_prefix_limit)
         if own is None:
             return found, False
         if len(found) < width:
@@ -237,20 +253,21 @@ class Repair:
         return (found[:-1] if ours else found), ours
 
     def _welcome(self, now: float) -> None:
-        own = self._context.own_contact
         while self._newcomers and self._newcomers[0][0] <= now:
             _, contact = self._newcomers.pop(0)
-            if own is None or self._context.table.get(contact.key) != contact:
+            family = self._context.families.of(contact.ip, now)
+            own = family.own_contact
+            if own is None or family.table.get(contact.key) != contact:
                 continue
-            batch = [held for held in self._store.entries() if self._gives(held, contact, own)]
+            batch = [held for held in self._store.entries() if self._gives(held, contact, own, family)]
             # What it lacks for being new says nothing of how fast copies vanish.
             for some in _datagrams(batch[:MOST_A_ROUND]):
                 Compare(self._context, some, self._catch_up).start(contact, now)
 
-    def _gives(self, held: Held, newcomer: Contact, own: Contact) -> bool:
+    def _gives(self, held: Held, newcomer: Contact, own: Contact, family: Family) -> bool:
         """Whether it is on us to hand a record to a newcomer."""
         distance = own.long_id ^ held.number
-        near = self._context.table.neighbours(held.number, self._config.k)
+        near = family.table.neighbours(held.number, self._config.k)
         if newcomer not in near:
             return False
         return sum(contact.long_id ^ held.number < distance for contact in near if contact != newcomer) < GIVERS

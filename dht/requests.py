@@ -9,7 +9,7 @@ another contact beside it (hedging, Dean and Barroso, "The Tail at Scale", 2013)
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Collection
 from math import inf
 from operator import itemgetter
 from random import Random
@@ -151,25 +151,26 @@ class Requests:
         """Requests that may still be sent."""
         return self._config.max_in_flight - len(self._pending)
 
-    def peer(self, key: bytes) -> PeerState | None:
-        """What is known of a node, or None if it never answered."""
-        return self._peers.get(key)
+    def peer(self, contact: Contact) -> PeerState | None:
+        """What is known of a node at its address, or None if it never answered from there."""
+        return self._peers.get(contact.packed)
 
-    def silent(self, contacts: Mapping[bytes, Contact], before: float) -> tuple[list[Contact], float]:
-        """Those of `contacts` (by node key) that have not answered since `before`, longest silent first; and when the
+    def silent(self, contacts: Collection[Contact], before: float) -> tuple[list[Contact], float]:
+        """Those of `contacts` that have not answered since `before`, longest silent first; and when the
         one longest silent of all last answered, 0 for who never did, infinity without any."""
         known = self._peers.get
-        seen = [peer.seen if (peer := known(key)) is not None else 0.0 for key in contacts]
+        seen = [peer.seen if (peer := known(contact.packed)) is not None else 0.0 for contact in contacts]
         oldest = min(seen, default=inf)
         if oldest >= before:
             return [], oldest
-        found = [(at, contact) for at, contact in zip(seen, contacts.values(), strict=True) if at < before]
+        found = [(at, contact) for at, contact in zip(seen, contacts, strict=True) if at < before]
         found.sort(key=itemgetter(0))
         return [contact for _, contact in found], oldest
 
-    def token_for(self, key: bytes, now: float) -> bytes:
-        """The token a node gave us last, while it can still hold there; else no bytes."""
-        peer = self._peers.get(key)
+    def token_for(self, contact: Contact, now: float) -> bytes:
+        """The token a node gave us last, while it can still hold there; else no bytes. What it gave over IPv4 says
+        nothing of our IPv6 address."""
+        peer = self._peers.get(contact.packed)
         if peer is None or now - peer.token_at > self._config.token_rotation:
             return b""
         return peer.token
@@ -187,7 +188,7 @@ class Requests:
         pending.resend = resend
         pending.sent = now
         if timeout is None:
-            slow_after, lost_after = self._patience(pending.contact.key)
+            slow_after, lost_after = self._patience(pending.contact.packed)
             if resend:
                 # The second copy gets as long as a first one to a peer never heard of: whoever pauses for a moment
                 # (a collection, a disk flush) must not be written off as dead.
@@ -209,7 +210,7 @@ class Requests:
     def finish(self, pending: Pending, token: bytes, now: float) -> float:
         """Take the request off: it was answered. Returns the round trip in seconds."""
         del self._pending[pending.rid]
-        key = pending.contact.key
+        key = pending.contact.packed
         peers = self._peers
         # Taken out and put in at the end: the first in the dict is who answered longest ago.
         peer = peers.pop(key, None) or PeerState()
@@ -252,7 +253,7 @@ class Requests:
             lost = at >= pending.deadline
             if lost:
                 del self._pending[rid]
-                peer = self._peers.get(pending.contact.key)
+                peer = self._peers.get(pending.contact.packed)
                 # What waited for a third party says nothing of the peer that was asked.
                 if peer is not None and not pending.timed and pending.sent >= peer.failed_at:
                     peer.failures += 1
@@ -263,10 +264,10 @@ class Requests:
             found.append((pending, lost))
         return found
 
-    def _patience(self, key: bytes) -> tuple[float, float]:
-        """Seconds until a request to `key` is slow, and until it is lost."""
+    def _patience(self, packed: bytes) -> tuple[float, float]:
+        """Seconds until a request to a contact is slow, and until it is lost."""
         config = self._config
-        peer = self._peers.get(key)
+        peer = self._peers.get(packed)
         known = peer if peer is not None and peer.mean else None
         if known is None:
             overall = self.overall

@@ -13,11 +13,14 @@ from dht.config import DhtConfig
 from dht.constants import MAX_CONTACTS, MAX_MESSAGE, OVERHEAD_BYTES, PRINT_BYTES
 from dht.contact import PACKED_V4, PACKED_V6, Address, Contact, pack_address, pack_contacts
 from dht.events import Event, RecordDropped, RecordStored
+from dht.family import BothTables
 from dht.limits import RateLimiter, Tokens, prefix_of, source_of
 from dht.records import RecordRefused, Refusal, SignedRecord, VerdictCache, decode_record, verify_record
 from dht.routing import Table
 from dht.store import Store
 from dht.wire import (
+    WANT_V4,
+    WANT_V6,
     FindNode,
     Get,
     Have,
@@ -48,6 +51,10 @@ _VERDICT_BYTES = 12
 
 _VALUE_CONTACTS = 8
 """Contacts beside a record: the asker has what it wanted and needs only a way on to more copies."""
+
+
+AnyTable = Table | BothTables
+"""Where the contacts of an answer come from."""
 
 
 class Asking:
@@ -99,13 +106,13 @@ class Responder:
         """PING → PONG with the observed address."""
         return Pong(request.rid, asking.token, pack_address(asking.address), int(now))
 
-    def on_find_node(self, request: FindNode, asking: Asking, table: Table) -> Message:
+    def on_find_node(self, request: FindNode, asking: Asking, table: AnyTable) -> Message:
         """FIND_NODE → NODES."""
         found = self._nearest(table, request.target, asking, MAX_CONTACTS)
         nodes4, nodes6 = pack_contacts(found, asking.room - _NODES_HEAD)
         return Nodes(request.rid, asking.token, nodes4, nodes6)
 
-    def on_get(self, request: Get, asking: Asking, table: Table, now: float) -> Message:
+    def on_get(self, request: Get, asking: Asking, table: AnyTable, now: float) -> Message:
         """GET → VALUE: as many records as fit, then contacts as far as there is room."""
         records = self._store.get(request.place, now)
         if len(records) > 1:
@@ -176,6 +183,7 @@ class Responder:
             prefix=prefix_of(asking.address),
             expected_seq=request.expected_seq,
             waited=self._tokens.age(request.token, now),
+            via=WANT_V6 if ":" in asking.address[0] else WANT_V4,
         )
         if refusal is Refusal.WAIT:
             wait = self._store.waiting(record.place, prefix_of(asking.address))
@@ -206,11 +214,12 @@ class Responder:
         prefix: bytes = b"",
         expected_seq: int | None = None,
         waited: float = math.inf,
+        via: int = 0,
     ) -> Refusal:
         """Put a record into the store and report what that changes."""
         before = self._store.held(record.place, record.owner)
         refusal, dropped = self._store.put(
-            record, now, expires=expires, prefix=prefix, expected_seq=expected_seq, waited=waited
+            record, now, expires=expires, prefix=prefix, expected_seq=expected_seq, waited=waited, via=via
         )
         for old in dropped:
             self._emit(RecordDropped(old.place, old.owner))
@@ -221,7 +230,7 @@ class Responder:
                 self._changed(record, now)
         return refusal
 
-    def _nearest(self, table: Table, target: bytes, asking: Asking, count: int) -> list[Contact]:
+    def _nearest(self, table: AnyTable, target: bytes, asking: Asking, count: int) -> list[Contact]:
         key = asking.key
         found = table.neighbours(int.from_bytes(target, "big"), count)
         if table.get(key) is None:

@@ -32,6 +32,8 @@ class Held:
     """Its fingerprint."""
     number: int
     """Its place as an integer."""
+    via: int = 0
+    """The families over which it was stored here (`wire.WANT_V4`, `wire.WANT_V6`); 0 where nobody else did."""
 
 
 class Store:
@@ -39,7 +41,7 @@ class Store:
 
     def __init__(self, own_id: int, config: DhtConfig) -> None:
         self._config = config
-        self._own_id = own_id
+        self._own_ids: tuple[int, ...] = (own_id,)
         self._places: dict[bytes, dict[bytes, Held]] = {}
         self._count = 0
         self._bytes = 0
@@ -63,9 +65,9 @@ class Store:
         """Whether a new record must push another out; tokens are withheld then."""
         return self._count >= self._config.store_max_records or self._bytes >= self._config.store_max_bytes
 
-    def move(self, own_id: int) -> None:
-        """Our id has changed."""
-        self._own_id = own_id
+    def move(self, *own_ids: int) -> None:
+        """Our ids have changed: one a family."""
+        self._own_ids = own_ids
         self._rank()
 
     def get(self, place: bytes, now: float) -> list[SignedRecord]:
@@ -97,9 +99,11 @@ class Store:
         prefix: bytes = b"",
         expected_seq: int | None = None,
         waited: float = math.inf,
+        via: int = 0,
     ) -> tuple[Refusal, list[SignedRecord]]:
         """Store or refresh a record. Returns why not (`NONE` when stored), and the records that went: those
-        pushed out for it, and what it found expired in its place. `waited`: for how many seconds its sender has."""
+        pushed out for it, and what it found expired in its place. `waited`: for how many seconds its sender has; `via`:
+        the family it came over."""
         expires = float(record.expires) if expires is None else min(expires, record.expires)
         if expires <= now:
             return Refusal.EXPIRED, []
@@ -114,6 +118,7 @@ class Store:
             return refusal, dropped
         if old is not None and old.record.raw == record.raw:
             old.refreshed = now
+            old.via |= via
             old.expires = max(old.expires, expires)
             self._push_deadline(old)
             return Refusal.NONE, dropped
@@ -136,7 +141,7 @@ class Store:
         if old is not None:
             self._remove(old)
         number = int.from_bytes(record.place, "big")
-        self._add(Held(record, expires, prefix, now, now, fingerprint(record.raw), number))
+        self._add(Held(record, expires, prefix, now, now, fingerprint(record.raw), number, via))
         return Refusal.NONE, dropped
 
     def expire(self, now: float) -> list[SignedRecord]:
@@ -259,7 +264,8 @@ class Store:
         heapq.heapify(self._by_distance)
 
     def _distance(self, place: bytes) -> int:
-        return int.from_bytes(place, "big") ^ self._own_id
+        number = int.from_bytes(place, "big")
+        return min([number ^ own_id for own_id in self._own_ids])
 
 
 def _count_down(counts: dict[bytes, int], key: bytes) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dht.contact import Contact, unpack_address
 from dht.errors import DecodeError
 from dht.events import FindNodeDone, GetDone, JoinDone, PingDone
+from dht.family import Family
 from dht.operation import Context, Operation, Walk
 from dht.records import Kind, RecordRefused, Refusal, SignedRecord, decode_record, verify_record
 from dht.requests import Pending
@@ -34,22 +35,37 @@ class FindNodeWalk(Walk):
         self.ended = True
         self.learn_size()
         k = self.context.config.k
-        self.context.emit(FindNodeDone(self.op, tuple(self.lookup.closest(k)), self.lookup.stats(now), self.trace()))
+        closest = tuple(self.lookup.closest(k))
+        self.deliver(FindNodeDone(self.op, closest, self.lookup.stats(now), self.trace()), now)
 
 
 class JoinWalk(Walk):
     """Walks to our own id, so that our neighbourhood and we know each other (Kademlia paper, section 2.3)."""
 
-    def __init__(self, context: Context, op: int, own_place: bytes, now: float, then: Callable[[float], None]) -> None:
-        super().__init__(context, op, own_place, now)
+    def __init__(
+        self,
+        context: Context,
+        op: int,
+        family: Family,
+        now: float,
+        then: Callable[[Family, float], None],
+        contacts: Iterable[Contact],
+    ) -> None:
+        """`contacts`: of this family, by whom to join. `then` is called when the walk has ended."""
+        super().__init__(context, op, family.own_place, now, family=family)
         self._then = then
+        self._contacts = contacts
+
+    def start(self, now: float, contacts: Iterable[Contact] = ()) -> None:
+        """Begin from the table and the contacts given."""
+        super().start(now, self._contacts)
 
     def finish_walk(self, now: float) -> None:
         """Report how many contacts we have."""
         self.ended = True
         self.learn_size()
-        self._then(now)
-        self.context.emit(JoinDone(self.op, len(self.context.table), self.lookup.stats(now)))
+        self._then(self.family, now)
+        self.deliver(JoinDone(self.op, len(self.family.table), self.lookup.stats(now)), now)
 
 
 class GetWalk(Walk):
@@ -60,8 +76,18 @@ class GetWalk(Walk):
 
     looks_behind_crowds = True
 
-    def __init__(self, context: Context, op: int, place: bytes, now: float, *, quorum: int, paths: int = 0) -> None:
-        super().__init__(context, op, place, now, paths=paths)
+    def __init__(
+        self,
+        context: Context,
+        op: int,
+        place: bytes,
+        now: float,
+        *,
+        quorum: int,
+        paths: int = 0,
+        family: Family | None = None,
+    ) -> None:
+        super().__init__(context, op, place, now, paths=paths, family=family)
         self._quorum = quorum
         self._newest: dict[bytes, SignedRecord] = {}
         self._copies: dict[bytes, int] = {}
@@ -84,7 +110,7 @@ class GetWalk(Walk):
         nodes = self.lookup.all_asked if self._copies and not (self._topic or self.crowded) else 0
         if not 0 < nodes < self.context.config.k:
             return False
-        nodes += self.context.own_contact is not None
+        nodes += self.family.own_contact is not None
         return max(self._copies.values()) > nodes - self.context.config.acknowledgements(nodes)
 
     def may_finish(self) -> bool:
@@ -179,19 +205,18 @@ class GetWalk(Walk):
 
     def report(self, now: float) -> None:
         """Report the newest valid records."""
-        self.context.emit(
-            GetDone(
-                self.op,
-                self.target,
-                self.newest,
-                max(self._copies.values(), default=0),
-                tuple(self._refused),
-                tuple(self.lookup.closest(self.context.config.k)),
-                self.stats(now),
-                self.trace(),
-                self._why_ended(now),
-            )
+        done = GetDone(
+            self.op,
+            self.target,
+            self.newest,
+            max(self._copies.values(), default=0),
+            tuple(self._refused),
+            tuple(self.lookup.closest(self.context.config.k)),
+            self.stats(now),
+            self.trace(),
+            self._why_ended(now),
         )
+        self.deliver(done, now)
 
     def _why_ended(self, now: float) -> str:
         stats = self.lookup.stats(now)

@@ -68,7 +68,8 @@ class Watcher(EntryKeeper):
     def keepalive(self) -> float:
         """Seconds between renewals: behind a router as often as its mapping needs, so that notices come through."""
         config = self.context.config
-        return config.home_keepalive if self.context.own_contact is None else config.watch_keepalive
+        reached = self.context.families.main.own_contact is not None
+        return config.watch_keepalive if reached else config.home_keepalive
 
     @property
     def lifetime(self) -> float:

@@ -65,6 +65,12 @@ class Request(Message, frozen=True, array_like=True, gc=False):
     """Whether the sender may be put into routing tables once it has answered."""
 
 
+WANT_V4: Final = 1
+WANT_V6: Final = 2
+"""Bits of the first byte of the `pad` of a FIND_NODE or GET: the families of which contacts are wanted (as `want` of
+BEP 32). Without any, it is the one of the datagram. In the pad, so that who knows nothing of them answers as well."""
+
+
 class Ping(Request, frozen=True, array_like=True, gc=False, tag=1):
     """Are you there, and what is my address?"""
 
@@ -85,6 +91,7 @@ class FindNode(Request, frozen=True, array_like=True, gc=False, tag=3):
 
     target: Place
     pad: Pad = b""
+    """Its first byte names the families wanted."""
 
 
 class Nodes(Message, frozen=True, array_like=True, gc=False, tag=4):
@@ -103,6 +110,7 @@ class Get(Request, frozen=True, array_like=True, gc=False, tag=5):
     skip: Annotated[int, Meta(ge=0, le=65535)] = 0
     """How many records of a crowded topic to leave out: the page."""
     pad: Pad = b""
+    """Its first byte names the families wanted."""
 
 
 class Value(Message, frozen=True, array_like=True, gc=False, tag=6):
@@ -301,6 +309,12 @@ ITEM_HEAD: Final = 9
 
 REPLY_ROOM_GET: Final = MAX_MESSAGE
 """Message bytes of the largest VALUE."""
+
+
+def wanted_families(request: Request, ipv6: bool) -> int:
+    """Of which families a request that came over one wants contacts: `WANT_V4`, `WANT_V6`, or both."""
+    pad = request.pad if isinstance(request, FindNode | Get) else b""
+    return (pad[0] & (WANT_V4 | WANT_V6) if pad else 0) or (WANT_V6 if ipv6 else WANT_V4)
 
 
 def encode_message(message: Message) -> bytes:

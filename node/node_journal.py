@@ -126,7 +126,7 @@ class Journal:
 
 def saved_contact(contact: Contact, engine: DhtEngine, now: float) -> SavedContact:
     """The row of a contact that is alive."""
-    peer = engine.requests.peer(contact.key)
+    peer = engine.requests.peer(contact)
     seen = peer.seen if peer is not None and peer.seen else now
     rtt = peer.mean if peer is not None and peer.mean else None
     return SavedContact(contact.key, contact.ip, contact.port, seen, server=True, rtt=rtt)

@@ -128,7 +128,7 @@ class Outside:
         port = self._datagrams.port
         bound = [address for address in self._datagrams.addresses if address[0] not in ("0.0.0.0", "::")]
         own = tuple(bound) or tuple((ip, port) for ip in sorted(self._parts.ways_out(), key=lambda ip: ":" in ip))
-        self._driver.command(lambda engine, now: engine.set_own_addresses(own))
+        self._driver.command(lambda engine, now: engine.set_own_addresses(own, now))
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Listen over TCP where that is asked for. Raises `LocalError`."""

@@ -170,7 +170,7 @@ def contact_infos(driver: Driver[DhtEngine]) -> list[ContactInfo]:
     engine = driver.engine
     found = []
     for contact in sorted(engine.contacts(), key=lambda one: one.long_id ^ engine.own_id):
-        peer = engine.requests.peer(contact.key)
+        peer = engine.requests.peer(contact)
         failures = peer.failures if peer is not None else 0
         found.append(
             ContactInfo(

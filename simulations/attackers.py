@@ -18,7 +18,7 @@ from dht.contact import Address, Contact, pack_contacts
 from dht.engine import DhtEngine
 from dht.identity import NodeKey
 from dht.records import Refusal
-from dht.responder import Asking, Responder
+from dht.responder import AnyTable, Asking, Responder
 from dht.routing import Table
 from dht.wire import FindNode, Get, Message, Nodes, Put, Stored, Value
 from simulations.peers import Peer
@@ -75,13 +75,13 @@ class SilentResponder(Honest):
 class WrongResponder(Honest):
     """Names those of the plot in place of true neighbours; has no record; says that it stored what it did not."""
 
-    def on_find_node(self, request: FindNode, asking: Asking, table: Table) -> Message:
+    def on_find_node(self, request: FindNode, asking: Asking, table: AnyTable) -> Message:
         """FIND_NODE → NODES that lead into the plot."""
         if not self.plot.against(request.target):
             return super().on_find_node(request, asking, table)
         return Nodes(request.rid, asking.token, *self.named(request.target, asking, asking.room - HEAD))
 
-    def on_get(self, request: Get, asking: Asking, table: Table, now: float) -> Message:
+    def on_get(self, request: Get, asking: Asking, table: AnyTable, now: float) -> Message:
         """GET → VALUE without a record, and contacts that lead into the plot."""
         if not self.plot.against(request.place):
             return super().on_get(request, asking, table, now)
@@ -97,7 +97,7 @@ class WrongResponder(Honest):
 class DenyingResponder(Honest):
     """Stores, acknowledges, names true neighbours, and never gives a record back."""
 
-    def on_get(self, request: Get, asking: Asking, table: Table, now: float) -> Message:
+    def on_get(self, request: Get, asking: Asking, table: AnyTable, now: float) -> Message:
         """GET → VALUE without the record."""
         if not self.plot.against(request.place):
             return super().on_get(request, asking, table, now)
@@ -119,7 +119,7 @@ class StaleResponder(Honest):
                 self._first.setdefault((place, record.owner), record.raw)
         return refusal, place, seq
 
-    def on_get(self, request: Get, asking: Asking, table: Table, now: float) -> Message:
+    def on_get(self, request: Get, asking: Asking, table: AnyTable, now: float) -> Message:
         """GET → VALUE with the oldest there was."""
         old = [raw for (place, _), raw in self._first.items() if place == request.place]
         if not old or not self.plot.against(request.place):

@@ -37,9 +37,10 @@ class SimHost(Generic[E]):
         "_instant",
         "_network",
         "_on_timer",
-        "_probe",
+        "_probes",
         "_queue",
         "_repeats",
+        "_second",
         "engine",
         "on_event",
     )
@@ -50,8 +51,10 @@ class SimHost(Generic[E]):
         address: Address,
         engine: E,
         on_event: Callable[[SimHost[E], Any], object] = _ignore,
+        second: Address | None = None,
     ) -> None:
-        """`on_event(host, event)` is called for each event of the engine, at the instant it happens."""
+        """`on_event(host, event)` is called for each event of the engine, at the instant it happens. `second`: its
+        address of the other family, if it has two."""
         self._network = network
         self._queue = network.queue
         self.engine = engine
@@ -62,8 +65,9 @@ class SimHost(Generic[E]):
         self._instant = -math.inf
         self._repeats = 0
         self._on_timer = self._timer_fired
-        self._probe: Endpoint | None = None
+        self._probes: dict[str, Endpoint] = {}
         self._endpoint = network.bind(address, self._receive)
+        self._second = None if second is None else network.bind(second, self._receive)
         self._drain(self._queue.now)
 
     @property
@@ -80,17 +84,23 @@ class SimHost(Generic[E]):
 
     def send_from_elsewhere(self, data: bytes, addr: Address) -> None:
         """Send from another port of the same host: a probe whether `addr` can be reached unasked."""
-        if self._probe is None:
+        ip = self._source(addr).address[0]
+        if ip not in self._probes:
             # What comes back to the probe's port is lost, as nobody reads there.
-            self._probe = self._network.bind((self.address[0], 0), lambda data, src: None)
-        self._network.send(self._probe, addr, data)
+            self._probes[ip] = self._network.bind((ip, 0), lambda data, src: None)
+        self._network.send(self._probes[ip], addr, data)
 
     def detach(self) -> None:
         """Take the engine off the network: it is never called again."""
-        self._network.unbind(self._endpoint)
-        if self._probe is not None:
-            self._network.unbind(self._probe)
+        for endpoint in (self._endpoint, self._second, *self._probes.values()):
+            if endpoint is not None:
+                self._network.unbind(endpoint)
         self._armed = -math.inf
+
+    def _source(self, addr: Address) -> Endpoint:
+        """The endpoint from which `addr` is written to."""
+        second = self._second
+        return second if second is not None and (":" in second.address[0]) == (":" in addr[0]) else self._endpoint
 
     def _receive(self, data: bytes, src: Address) -> None:
         now = self._queue.now
@@ -105,7 +115,7 @@ class SimHost(Generic[E]):
         engine = self.engine
         send, endpoint = self._network.send, self._endpoint
         for data, addr in engine.datagrams_to_send(now):
-            send(endpoint, addr, data)
+            send(endpoint if self._second is None else self._source(addr), addr, data)
         timer = engine.next_timer()
         if timer is not None and timer < self._armed:
             queue = self._queue

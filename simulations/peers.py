@@ -80,6 +80,7 @@ class Peer:
         "nat",
         "profile",
         "public_ip",
+        "second",
         "slot",
         "waiting",
         "world",
@@ -91,6 +92,8 @@ class Peer:
         self.address = address
         """Where it is bound: behind a NAT an address that others cannot use."""
         self.public_ip = address[0]
+        self.second: Address | None = None
+        """Its address of the other family, where it has both."""
         self.profile = profile
         self.group = group
         self.nat = "none"
@@ -133,6 +136,12 @@ class Peer:
         """The living node as others know it, if it can be reached at its own address."""
         return Contact(self.engine.own_key, (self.public_ip, self.address[1]))
 
+    @property
+    def contacts(self) -> list[Contact]:
+        """The same, at each of its addresses."""
+        more = [] if self.second is None else [Contact(self.engine.own_key, self.second)]
+        return [self.contact, *more]
+
     def start(self) -> None:
         """Bring it to life and let it join; what its journal kept is restored."""
         if self.host is not None:
@@ -142,7 +151,7 @@ class Peer:
         self.births += 1
         if self.clock_offset:
             engine = SkewedClock(engine, self.clock_offset)
-        self.host = SimHost(world.network, self.address, engine, self._on_event)
+        self.host = SimHost(world.network, self.address, engine, self._on_event, self.second)
         world.on_start(self)
         if hasattr(self.engine, "join"):
             self._restore()

@@ -123,7 +123,7 @@ class World(Lives, Workload):
         self._seals = seals_of(self.settings.seal, streams)
         self._verdicts = VerdictCache(VERDICTS_KEPT)
         self._contacts_rng = streams.stream("world/first contacts")
-        self._known: dict[int, Contact] = {}
+        self._known: dict[int, list[Contact]] = {}
         Sampler(self, self.settings.sample_every)
         self.bootstraps = self.add(bootstraps, "server", group="bootstrap", spread=0.0)
 
@@ -209,8 +209,8 @@ class World(Lives, Workload):
         """Whom a newcomer joins by: all of the list in an order of its own, whether or not they live."""
         for one in self.bootstraps:
             if one.alive:
-                self._known[one.index] = one.contact
-        known = [contact for index, contact in self._known.items() if index != peer.index]
+                self._known[one.index] = one.contacts
+        known = [contact for index, contacts in self._known.items() if index != peer.index for contact in contacts]
         self._contacts_rng.shuffle(known)  # So that the first of a list does not meet every newcomer.
         return known
 

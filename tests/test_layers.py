@@ -34,8 +34,8 @@ LAYERS: dict[str, float] = {
     "dht/sealing.py": 4,
     "dht/store.py": 4,
     "dht/reachability.py": 4,
-    # What the operations below have in common: a look-up and its requests, tied together.
-    "dht/operation.py": 4.5,
+    "dht/family.py": 4.2,
+    "dht/operation.py": 4.5,  # What all operations have in common: a look-up and its requests, tied together.
     "dht/keeping.py": 4.7,
     "dht/meeting.py": 5,
     "dht/walks.py": 5,
@@ -51,6 +51,7 @@ LAYERS: dict[str, float] = {
     "dht/inbox.py": 5.7,
     "dht/outlook.py": 5.7,
     "dht/crawl.py": 5,
+    "dht/families.py": 5.8,
     "dht/known.py": 5.9,
     "dht/dispatch.py": 5.9,
     "dht/engine.py": 6,
@@ -117,8 +118,7 @@ LAYERS: dict[str, float] = {
     "simulations/lives.py": 27,
     "simulations/sampling.py": 27,
     "simulations/workload.py": 27,
-    # `link_channel.py` and `links.py`: what full nodes have in place of WebRTC.
-    "simulations/link_punch.py": 24,
+    "simulations/link_punch.py": 24,  # This one to `links.py`: what full nodes have in place of WebRTC.
     "simulations/link_stun.py": 24.5,
     "simulations/link_words.py": 24,
     "simulations/links.py": 25,

@@ -36,6 +36,11 @@ def place_of(number: int) -> Address:
     return (f"11.{number >> 8}.{number & 255}.1", 4000)
 
 
+def place6_of(number: int) -> Address:
+    """Its IPv6 address, where it has one: a /48 of its own."""
+    return (f"2a0e:{number & 15:x}:{number:x}::1", 4000)
+
+
 def node_key(number: int) -> NodeKey:
     """The key of engine `number`."""
     return NodeKey.from_secret(number.to_bytes(2, "big") * 16)
@@ -75,6 +80,8 @@ class Wire:
     ) -> None:
         self.now = NOW
         self.engines: dict[Address, DhtEngine] = {}
+        self.second: dict[Address, Address] = {}
+        """The other address of those that have two families, by the first."""
         self.carried: list[Datagram] = []
         """Everything that was delivered or found nobody."""
         self.lost: Callable[[Datagram], bool] = lambda datagram: False
@@ -91,15 +98,21 @@ class Wire:
         mode: Mode | None = Mode.SERVER,
         network_key: bytes = b"",
         address: Address | None = None,
+        second: Address | None = None,
         life: int = 0,
     ) -> DhtEngine:
-        """Start engine `number`; another `life` of it has the same key and other randomness."""
+        """Start engine `number`; another `life` of it has the same key and other randomness. `second`: its IPv6
+        address, where it has both families."""
         address = address or place_of(number)
         rng = Random(number * 1000 + life)
         made = DhtEngine(config or DhtConfig(), node_key(number), rng, self.now, network_key=network_key)
         if mode is not None:
             made.set_mode(mode, self.now)
         self.engines[address] = made
+        if second is not None:
+            self.second[address] = second
+        if second is not None or ":" in address[0]:
+            made.set_own_addresses((address,) if second is None else (address, second), self.now)
         self._events[address] = []
         return made
 
@@ -115,10 +128,15 @@ class Wire:
         """How others reach an engine."""
         return Contact(engine.own_key, self.address(engine))
 
+    def contacts(self, engine: DhtEngine) -> list[Contact]:
+        """The same, at each of its addresses."""
+        first = self.address(engine)
+        return [Contact(engine.own_key, address) for address in (first, self.second.get(first)) if address]
+
     def waiting(self) -> list[Datagram]:
         """Take what all engines want sent."""
         return [
-            Datagram(data, source, target)
+            Datagram(data, self._source(source, target), target)
             for source, engine in list(self.engines.items())
             for data, target in engine.datagrams_to_send(self.now)
         ]
@@ -129,7 +147,10 @@ class Wire:
             if self.lost(datagram):
                 continue
             self.carried.append(datagram)
-            engine = self.engines.get(datagram.target)
+            if (":" in datagram.source[0]) != (":" in datagram.target[0]):
+                continue  # No datagram crosses from one family to the other.
+            first = next((one for one, second in self.second.items() if second == datagram.target), datagram.target)
+            engine = self.engines.get(first)
             if engine is not None:
                 engine.receive_datagram(datagram.data, datagram.source, self.now)
 
@@ -183,11 +204,15 @@ class Wire:
     def join_all(self, seconds: float = 20.0) -> None:
         """Have everybody join by way of the first, and let things settle."""
         engines = list(self.engines.values())
-        first = self.contact(engines[0])
+        first = self.contacts(engines[0])
         for engine in engines:
-            engine.join([first] if engine is not engines[0] else [], self.now)
+            engine.join(first if engine is not engines[0] else [], self.now)
             self.roundtrip()
         self.advance(seconds)
+
+    def _source(self, first: Address, target: Address) -> Address:
+        second = self.second.get(first)
+        return second if second is not None and (":" in second[0]) == (":" in target[0]) else first
 
     def sent_to(self, address: Address) -> int:
         """Bytes that went to an address so far."""

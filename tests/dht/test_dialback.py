@@ -9,12 +9,10 @@ from dht.constants import TOKEN_BYTES
 from dht.contact import Contact
 from dht.dialback import DIAL_RATE, ROUND_SECONDS, VOTERS, DialBackAnswers, DialBackRound
 from dht.events import Event
-from dht.operation import Operation
+from dht.operation import Families, Operation
 from dht.records import Refusal, SignedRecord, VerdictCache
 from dht.requests import Pending, Requests
 from dht.responder import Asking
-from dht.routing import Table
-from dht.size import SizeEstimate
 from dht.wire import DialBack, Dialed, Message, Nodes, Ping, Pong, Request
 
 TOKEN = bytes(TOKEN_BYTES)
@@ -35,9 +33,7 @@ class Sent:
     def __init__(self) -> None:
         self.config = DhtConfig()
         self.requests = Requests(self.config, random.Random(1))
-        self.table = Table(0, self.config, 10.0)
         self.verdicts = VerdictCache()
-        self.size = SizeEstimate()
         self.own_key = bytes(32)
         self.sent: list[tuple[type[Request], Contact, tuple[object, ...]]] = []
 
@@ -66,8 +62,8 @@ class Sent:
     def count(self, what: str) -> None: ...
 
     @property
-    def own_contact(self) -> Contact | None:
-        return None
+    def families(self) -> Families:
+        raise NotImplementedError
 
     def held(self, place: bytes, now: float) -> list[SignedRecord]:
         return []

@@ -19,7 +19,7 @@ def test_a_home_with_both_families_is_named_by_the_other_one_too(met: Meeting) -
     servers = list(met.wire.engines.values())[:8]
     servers.sort(key=lambda server: met.wire.contact(server).long_id ^ target)
     dual, other = servers[4], ("2600:1::1", 4000)
-    dual.set_own_addresses((met.wire.address(dual), other))
+    dual.set_own_addresses((met.wire.address(dual), other), met.wire.now)
     dual.network_changed(met.wire.now)
     met.wire.advance(60.0)
     # It is not among the nearest three, but nobody of the other family could reach Bob through those.

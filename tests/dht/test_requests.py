@@ -57,7 +57,7 @@ def patience(requests: Requests, contact: Contact = PEER, *, now: float = 200.0)
 
 
 def fresh(requests: Requests, contact: Contact = PEER) -> PeerState:
-    peer = requests.peer(contact.key)
+    peer = requests.peer(contact)
     assert peer is not None
     return peer
 
@@ -278,7 +278,7 @@ class TestDue:
         requests = table()
         ask(requests, 200.0)
         requests.due(300.0)
-        assert requests.peer(PEER.key) is None
+        assert requests.peer(PEER) is None
 
     def test_room_shrinks_with_requests_in_flight(self) -> None:
         requests = table(DhtConfig(max_in_flight=20))
@@ -341,28 +341,28 @@ class TestMatch:
 
 class TestTokens:
     def test_no_token_before_an_answer(self) -> None:
-        assert table().token_for(PEER.key, 200.0) == b""
+        assert table().token_for(PEER, 200.0) == b""
 
     def test_token_is_used_as_long_as_it_surely_holds(self) -> None:
         # The responder takes it for at least one rotation: 300 s.
         requests = table()
         answer(requests, 0.1, at=100.0, token=b"12345678")
-        assert requests.token_for(PEER.key, 100.0) == b"12345678"
-        assert requests.token_for(PEER.key, 400.0) == b"12345678"
-        assert requests.token_for(PEER.key, 400.1) == b""
+        assert requests.token_for(PEER, 100.0) == b"12345678"
+        assert requests.token_for(PEER, 400.0) == b"12345678"
+        assert requests.token_for(PEER, 400.1) == b""
 
     def test_newer_token_replaces_the_older(self) -> None:
         requests = table()
         answer(requests, 0.1, at=100.0, token=b"12345678")
         answer(requests, 0.1, at=300.0, token=b"87654321")
-        assert requests.token_for(PEER.key, 500.0) == b"87654321"
+        assert requests.token_for(PEER, 500.0) == b"87654321"
 
     def test_withheld_token_leaves_the_old_one_and_its_age(self) -> None:
         requests = table()
         answer(requests, 0.1, at=100.0, token=b"12345678")
         answer(requests, 0.1, at=300.0)
-        assert requests.token_for(PEER.key, 350.0) == b"12345678"
-        assert requests.token_for(PEER.key, 450.0) == b""
+        assert requests.token_for(PEER, 350.0) == b"12345678"
+        assert requests.token_for(PEER, 450.0) == b""
 
 
 class TestPeersKept:
@@ -380,4 +380,4 @@ class TestPeersKept:
             answer(requests, 0.1, Contact(i.to_bytes(32, "big"), HOME))
             if i % 1000 == 0:
                 answer(requests, 0.1)
-        assert requests.peer(PEER.key) is not None
+        assert requests.peer(PEER) is not None

@@ -200,7 +200,7 @@ class TestTokens:
         writer, keeper = wire.engines.values()
         writer.join([wire.contact(keeper)], wire.now)
         wire.advance(1.0)
-        assert writer.requests.token_for(keeper.own_key, wire.now) != b""
+        assert writer.requests.token_for(wire.contact(keeper), wire.now) != b""
         wire.kill(keeper)
         reborn = wire.add(2, life=1)  # the same key, other token secrets
         writer.put(record(), wire.now)

@@ -4,6 +4,7 @@ import json
 import random
 import runpy
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -28,6 +29,8 @@ from dht.wire import (
     REPLY_ROOM_FIND,
     REPLY_ROOM_GET,
     ROOM_FOR_ITEMS,
+    WANT_V4,
+    WANT_V6,
     AnyMessage,
     DialBack,
     Dialed,
@@ -56,6 +59,7 @@ from dht.wire import (
     Watched,
     decode_message,
     encode_message,
+    wanted_families,
 )
 
 FOLDER = Path(__file__).resolve().parents[1] / "vectors"
@@ -104,6 +108,13 @@ class TestFrozen:
         raw = bytes.fromhex(VECTORS["messages"][name])
         assert encode_message(MESSAGES[name]) == raw
         assert decode_message(raw) == MESSAGES[name]
+
+    @pytest.mark.parametrize("case", VECTORS["wanted"], ids=lambda case: f"{case['message'][-8:]}-{case['over']}")
+    def test_a_request_says_which_families_it_wants(self, case: dict[str, Any]) -> None:
+        request = decode_message(bytes.fromhex(case["message"]))
+        assert isinstance(request, FindNode | Get)
+        bits = wanted_families(request, case["over"] == 6)
+        assert [family for family, bit in ((4, WANT_V4), (6, WANT_V6)) if bits & bit] == case["wanted"]
 
     def test_numbers_are_for_ever(self) -> None:
         numbers = [raw[2:4] for raw in VECTORS["messages"].values()]

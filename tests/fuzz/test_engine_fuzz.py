@@ -46,6 +46,7 @@ BOUNDS = {
     "_store._deadlines": 64 + 4 * 64,
     "_store._prints": 64,
     "_maintenance.repair._newcomers": 64,
+    "_bridge._waiting": 1024,
     "_inbox._handles": 1024,
     "_inbox._in_flight": 512,
     "_inbox._forwarding._entries": 4096,

@@ -213,6 +213,23 @@ def messages() -> dict[str, wire.Message]:
     }
 
 
+def wanted() -> list[dict[str, object]]:
+    """Requests, the family they came over, and the families of which contacts are wanted."""
+    rid, token, place = 0x0123456789ABCDEF, b"tokentok", bytes(range(20))
+    pads = (b"", b"\0", b"\x01", b"\x02", b"\x03", b"\xf8", b"\x02\0\0", b"\0\x03")
+    both = [wire.FindNode(rid, token, False, place, pad) for pad in pads]
+    requests = [*both, wire.Get(rid, token, False, place, True, 0, b"\x03"), wire.FindNode(rid, b"", True, place)]
+    return [
+        {
+            "message": wire.encode_message(request).hex(),
+            "over": 6 if ipv6 else 4,
+            "wanted": [family for family, bit in ((4, 1), (6, 2)) if wire.wanted_families(request, ipv6) & bit],
+        }
+        for request in requests
+        for ipv6 in (False, True)
+    ]
+
+
 BROKEN_MESSAGES = {
     "no bytes": "",
     "a byte that msgpack never uses": "c1",
@@ -330,6 +347,7 @@ def build() -> dict[str, Any]:
                 name: {said: wire.encode_message(message).hex() for said, message in each.items()}
                 for name, each in refusals().items()
             },
+            "wanted": wanted(),
             "broken": {what: text.replace(" ", "") for what, text in BROKEN_MESSAGES.items()},
         },
         "waiting.json": {
