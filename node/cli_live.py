@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 COLUMNS = {
+    "peer_name": "name",
     "peer": "peer",
     "status": "status",
     "status_text": "says",
@@ -91,5 +92,5 @@ def _screen(own: Document, peers: list[Document], news: list[str]) -> Table:
     for one in peers[:SHOWN]:
         status = f"{one['status']}?" if one["state"] == "suspected" else one["status"]
         cells = [render.text(one.get(key), key) for key in COLUMNS if key != "status"]
-        grid.add_row(cells[0], Text(status, style=COLOURS.get(one["status"], "")), *cells[1:])
+        grid.add_row(*cells[:2], Text(status, style=COLOURS.get(one["status"], "")), *cells[2:])
     return grid

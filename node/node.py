@@ -97,6 +97,7 @@ class Node:
         self._started = True
         try:
             await self.inside.open(self._stack)
+            self.inside.presence.befriend(self.book.peers)
         except BaseException:
             await self._stack.aclose()
             raise

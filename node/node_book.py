@@ -113,6 +113,10 @@ class AddressBook:
         entry = self._readable().of(peer)
         return None if entry is None else entry.name
 
+    def peers(self) -> list[PublicKey]:
+        """Everybody who has a name."""
+        return [entry.peer for entry in self._readable()]
+
     def annotate(self, document: Any) -> Any:
         """A document with the name of each peer beside its id: `peer_name` for `peer`, and in sentences."""
         book = self._readable()

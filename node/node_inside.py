@@ -253,6 +253,7 @@ class Inside:
             )
         )
         self.topics.serve()
+        self.presence.befriend(self.topics.connected)
         stack.push_async_callback(self.topics.close)
         stack.push_async_callback(self.presence.close)
 

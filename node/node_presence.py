@@ -29,6 +29,7 @@ from node.node_presence_events import (
     PresenceInfo,
     StatusChanged,
 )
+from node.node_presence_friends import Followed, Friends
 from node.node_presence_talk import Talk
 from node.node_publishing import Publishing
 from node.node_rhythm import Alarm, Rhythm
@@ -45,9 +46,7 @@ log = logging.getLogger("rookery.presence")
 ASK_FOR: Final = 0.3
 """Seconds to wait for the neighbours' answer about a peer: its rung of the ladder is 200-500 ms."""
 LOOK_EVERY: Final = 5.0
-"""Seconds between looks at where this node can be reached. UNSOURCED"""
-FOLLOWED_AT_MOST: Final = 512
-"""Peers cared for: a quarter of what is remembered. UNSOURCED"""
+"""Seconds between looks at where this node can be reached, and at who its friends are. UNSOURCED"""
 LEAVE_FOR: Final = 0.2
 """Seconds the farewell gets to leave when the node stops. UNSOURCED"""
 SPARE_FOR: Final = 60.0
@@ -81,6 +80,7 @@ class GossipPresence:
         self._events = events
         self._now = now
         self._core = gossip.Presence(identity, settings, Random(rng.getrandbits(64)), now())
+        self._followed = Followed()
         self._talks: dict[bytes, Talk] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._opened: set[bytes] = set()
@@ -151,13 +151,22 @@ class GossipPresence:
         ]
 
     def follow(self, peers: Iterable[PublicKey], *, ask: bool = True) -> None:
-        """Care for these peers (at most 512; an earlier list is replaced): they are never forgotten, and their events
-        are told at level info. With `ask` they are sought beyond what a node hears by itself, by which its neighbours
-        learn who they are.
+        """Care for these peers (at most 512, with friends; an earlier list is replaced): they are never forgotten, and
+        their events are told at level info. With `ask` they are sought beyond what a node hears by itself, by which its
+        neighbours learn who they are.
         """
-        keys = [peer.raw for peer in peers][:FOLLOWED_AT_MOST]
-        self._core.set_interests(keys if ask else (), keys)
-        self._pump()
+        self._followed.name(peers, ask=ask)
+        self._look_at_friends()
+
+    def befriend(self, friends: Friends) -> None:
+        """Care for whoever `friends` names, too, now and whenever that has changed; nobody is asked for them."""
+        self._followed.friends.append(friends)
+
+    def _look_at_friends(self) -> None:
+        changes = self._followed.changes()
+        if changes is not None:
+            self._core.set_interests(*changes)
+            self._pump()
 
     async def watch(self) -> AsyncGenerator[PresenceEvent, None]:
         """Every presence event from this call on, until closed or the node stops."""
@@ -196,9 +205,11 @@ class GossipPresence:
     # Running
 
     async def run(self) -> None:
-        """Say where this node can be reached, whenever that has changed for good. Ends only by being cancelled."""
+        """Say where this node can be reached, whenever that has changed for good, and care for friends. Ends only by
+        being cancelled."""
         before = None
         while not self._closed:
+            self._look_at_friends()
             record = self._publishing.current()
             ways = (record.direct, record.homes, record.fingerprint)
             # Homes are found one after another: only what stood for a while is told to all.

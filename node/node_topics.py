@@ -212,6 +212,10 @@ class Topics:
         """Every topic this node is in."""
         return [self._status(joined) for joined in self._joined.values()]
 
+    def connected(self) -> list[PublicKey]:
+        """The members of any of them that are connected with this node."""
+        return [one.peer for joined in self._joined.values() for one in joined.session.peers()]
+
     async def close(self) -> None:
         """Leave all of them: the node stops."""
         self._closed = True

@@ -5,7 +5,8 @@ There is no DHT below it and no ICE: a dial opens a link when the other end live
 channel is, reliable and in order: a packet lost (`loss`) is sent again, and all behind it wait. Harsher than that,
 messages can be lost for good (`gone`). Refuses to know what is measured.
 
-Signatures are real; each is verified once for all nodes of a world, since the verdict is the same.
+Signatures are real, and each is verified once for all nodes of a world, since the verdict is the same; or they are
+checksums (`gossip_signatures`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from node.protocols.presence_ground import Ground, PresenceSettings
 from node.protocols.presence_spread import Spread
 from simulations.cluster import public_address
 from simulations.events import EventQueue
+from simulations.gossip_signatures import CheapKey, CheapVerdicts
 from simulations.latency import Latency
 from simulations.randomness import Streams
 from simulations.trace import Trace
@@ -47,6 +49,8 @@ LINK_LOST: Final = SILENT_FOR + SUSPENDED_FOR
 SPARE_REST: Final = 5.0
 """Seconds until a link that gossip no longer needs is closed."""
 VERDICTS: Final = 400_000
+DRAWS: Final = 8
+"""Nodes drawn for a newcomer to link with before all that live are counted: of half a network one of 8 is alive."""
 
 
 class GossipNode:
@@ -61,13 +65,14 @@ class GossipNode:
         "group",
         "index",
         "key",
-        "make",
+        "name",
         "presence",
     )
 
     def __init__(self, index: int, key: IdentityKey) -> None:
         self.index = index
         self.key = key
+        self.name = key.public.raw
         self.address = public_address(index)
         self.group = 0
         """Which side of a partition it is on."""
@@ -76,11 +81,6 @@ class GossipNode:
         self.bytes_received = 0
         self.armed = math.inf
         self.presence: Presence = None  # type: ignore[assignment]  # made at each start
-
-    @property
-    def name(self) -> bytes:
-        """Its key's bytes."""
-        return self.key.public.raw
 
 
 MakePresence = Callable[[GossipNode, Random, float], Presence]
@@ -100,7 +100,9 @@ class GossipWorld:
         settings: PresenceSettings | None = None,
         make_spread: Callable[[Ground, Book], Spread] = Spread,
         trace: Trace | None = None,
+        cheap: bool = False,
     ) -> None:
+        """`cheap`: signatures are checksums, of the same sizes and with the same verdicts."""
         self.queue = queue
         self.loss = loss
         self.gone = gone
@@ -112,7 +114,8 @@ class GossipWorld:
         self._rng = streams.stream("gossip/latency")
         self._loss_rng = streams.stream("gossip/loss")
         self._choice = streams.stream("gossip/first links")
-        self.verdicts = Verdicts(VERDICTS)
+        self._make_key: Callable[[bytes], IdentityKey] = CheapKey.from_seed if cheap else IdentityKey.from_seed
+        self.verdicts = CheapVerdicts() if cheap else Verdicts(VERDICTS)
         self.nodes: list[GossipNode] = []
         self._by_name: dict[bytes, GossipNode] = {}
         self._arrivals: dict[tuple[int, int], float] = {}
@@ -124,24 +127,36 @@ class GossipWorld:
     def new(self) -> GossipNode:
         """A node that does not live yet."""
         index = len(self.nodes)
-        node = GossipNode(index, IdentityKey.from_seed(self._streams.stream(f"gossip/key/{index}").randbytes(32)))
+        node = GossipNode(index, self._make_key(self._streams.stream(f"gossip/key/{index}").randbytes(32)))
         self.nodes.append(node)
         self._by_name[node.name] = node
         return node
 
     def start(self, node: GossipNode, first: GossipNode | None = None, make: MakePresence | None = None) -> None:
         """Start a node; it links with `first`, or with any that lives."""
-        now, rng = self.queue.now, self._streams.stream(f"gossip/node/{node.index}/{self.queue.now}")
+        self.prepare(node, self.queue.now, make)
+        self.drain(node)
+        first = first or self._any(node)
+        if first is not None:
+            self.link(node, first)
+
+    def prepare(self, node: GossipNode, now: float, make: MakePresence | None = None) -> None:
+        """Let a node live, since `now`, linked with nobody."""
+        rng = self._streams.stream(f"gossip/node/{node.index}/{self.queue.now}")
         node.presence = (make or self.make_presence)(node, rng, now)
         key = hashlib.blake2b(node.name, digest_size=32).digest()
         node.presence.set_ways((Contact(key[:31] + bytes([key[31] & 0x3F]), node.address),), (), b"", now)
         node.alive = True
         node.armed = math.inf
-        self.drain(node)
-        others = [other for other in self.nodes if other.alive and other is not node and other.group == node.group]
-        first = first or (self._choice.choice(others) if others else None)
-        if first is not None:
-            self.link(node, first)
+
+    def _any(self, besides: GossipNode) -> GossipNode | None:
+        """Somebody who lives, on the same side."""
+        for number in self._choice.choices(range(len(self.nodes)), k=DRAWS):
+            other = self.nodes[number]
+            if other.alive and other is not besides and other.group == besides.group:
+                return other
+        others = [one for one in self.nodes if one.alive and one is not besides and one.group == besides.group]
+        return self._choice.choice(others) if others else None
 
     def make_presence(self, node: GossipNode, rng: Random, now: float) -> Presence:
         """The real thing."""
@@ -242,23 +257,28 @@ class GossipWorld:
     def drain(self, node: GossipNode) -> None:
         """Carry what a node has to say, and see when it is to be called again."""
         presence, now = node.presence, self.queue.now
-        for data, name in presence.messages_to_send(now):
-            self._send(node, self._by_name[name], data, now)
-        while (event := presence.next_event()) is not None:
-            if isinstance(event, LinkWanted):
-                other = self._by_name.get(event.owner)
-                if other is not None:
-                    self.link(node, other)
-                else:  # Made up by an attacker: nobody answers there.
-                    self.queue.after(DIAL_TIMEOUT, self._nobody, node, event.owner, presence)
-            elif isinstance(event, LinkSpare):
-                self.queue.after(SPARE_REST, self._spare, node, self._by_name[event.owner])
-            else:
-                self.on_event(node, event)
+        ground = presence.ground
+        if ground.outbox:
+            for data, name in presence.messages_to_send(now):
+                self._send(node, self._by_name[name], data, now)
+        while ground.events:
+            self._on_event(node, presence, ground.events.popleft())
         due = presence.next_timer()
         if due is not None and due < node.armed:
             node.armed = due
             self.queue.schedule(due, self._timer, node, presence, due)
+
+    def _on_event(self, node: GossipNode, presence: Presence, event: PresenceEvent) -> None:
+        if isinstance(event, LinkWanted):
+            other = self._by_name.get(event.owner)
+            if other is not None:
+                self.link(node, other)
+            else:  # Made up by an attacker: nobody answers there.
+                self.queue.after(DIAL_TIMEOUT, self._nobody, node, event.owner, presence)
+        elif isinstance(event, LinkSpare):
+            self.queue.after(SPARE_REST, self._spare, node, self._by_name[event.owner])
+        else:
+            self.on_event(node, event)
 
     def _nobody(self, node: GossipNode, name: bytes, life: Presence) -> None:
         if node.alive and node.presence is life:

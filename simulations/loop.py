@@ -125,8 +125,17 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._ready.append(handle)
             if self.on_timer is not None:
                 self.on_timer(handle._context.get(_current_host))  # type: ignore[attr-defined]
-        elif not self._queue.step():
+        elif heap:
+            self._run_events()
+        else:
             raise Deadlock(self._describe_deadlock())
+
+    def _run_events(self) -> None:
+        """Run the network's events until a timer is next, or one of them has woken somebody."""
+        queue, heap, timers, ready = self._queue, self._queue.heap, self._timers, self._ready
+        while heap and not ready and (not timers or heap[0][:2] < timers[0][:2]):
+            queue.now, _, call, a, b, c = heappop(heap)
+            call(a, b, c)
 
     def _take_timer(self) -> tuple[float, asyncio.TimerHandle]:
         when, _, handle = heappop(self._timers)

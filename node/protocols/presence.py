@@ -7,6 +7,7 @@ we seek (`presence_seek`). Refuses to know links but by their peer's key, which 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any, Final
@@ -26,19 +27,19 @@ from node.protocols.presence_beats import (
     make_card,
 )
 from node.protocols.presence_book import Book, Entry, Learned
-from node.protocols.presence_events import Answered, PresenceEvent, State
+from node.protocols.presence_events import Answered, PresenceEvent
 from node.protocols.presence_ground import Ground, LinkState, PresenceSettings
 from node.protocols.presence_seek import SEEK_EVERY, Seeking
 from node.protocols.presence_self import ALONE, HEARD, HELLOS, MAY, Own
 from node.protocols.presence_spread import Spread
-from node.protocols.presence_views import RECONNECT_EVERY, Views
+from node.protocols.presence_views import HURRY, RECONNECT_EVERY, Views, seems_dead
 from node.protocols.presence_watch import Watch
 
 DIGEST_SELDOM: Final = 8.0
 """Times the least pause to which pauses between digests grow while they bring nothing. UNSOURCED"""
-LOOK_EVERY: Final = 2.0
-PROBED_EVERY: Final = 1.0
-"""Seconds between looks at the neighbours; the second while one is asked whether it lives. UNSOURCED"""
+SETTLED: Final = 20.0
+"""Seconds after which a newcomer says again that it is there: by then it has found its neighbours, who are as many ways
+further; its first word went only as far as the horizon round the one it joined by. UNSOURCED"""
 WALKED: Final = 30.0
 """Seconds for which news that a walk or a shuffle brought still goes on when the tree brings it. UNSOURCED"""
 FAULTS_AT_MOST: Final = 3
@@ -89,11 +90,11 @@ class Presence:
         self.own.announce(now)
         timers, rest = self.ground.timers, rng.random
         timers.at(now + rest() * settings.interval, self._beat_due)
-        self._look_at = now + 1 + rest()
-        timers.at(self._look_at, self._look_due, self._look_at)
+        self._look_at = math.inf
+        self._look_by(now + 1 + rest())
         timers.at(now + rest() * settings.shuffle, self._shuffle_due)
         timers.at(now + rest() * settings.digest, self._digest_due)
-        timers.at(now + (0.5 + rest() / 2) * settings.refresh, self._refresh_due)
+        timers.at(now + SETTLED * (0.75 + rest() / 2), self._refresh_due)
         timers.at(now + 60 * rest(), self._expire_due)
         timers.at(now + RECONNECT_EVERY * (1 + rest()), self._reconnect_due)
         timers.at(now + SEEK_EVERY * rest(), self.seeking.seek_due)
@@ -145,7 +146,7 @@ class Presence:
         self.drop_link(peer, now, lost=False)
         link = LinkState(peer, direct, opened=now, heard=now)
         self.ground.links[peer] = link
-        self._look_within(LOOK_EVERY, now)
+        self._look_by(now + HURRY)
         self.views.linked(peer)
         self.own.greet(link, now)
 
@@ -213,24 +214,23 @@ class Presence:
                 self.own.renew_pledge(link, now)
         self.ground.timers.at(now + settings.interval * (0.95 + self.ground.rng.random() / 10), self._beat_due)
 
-    def _look_within(self, seconds: float, now: float) -> None:
-        if now + seconds < self._look_at or self._look_at <= now:
-            self._look_at = now + seconds
-            self.ground.timers.at(self._look_at, self._look_due, self._look_at)
-
-    def _look_due(self, due: float, now: float) -> None:
-        if due != self._look_at:
-            return  # Another comes sooner.
-        self.watch.look(now)
+    def _look_due(self, now: float) -> None:
+        if now < self._look_at:
+            return  # There has been one meanwhile.
+        again = self.watch.look(now)
         lost, self.watch.lost_neighbours = self.watch.lost_neighbours, []
         for peer in lost:
             if (link := self.ground.links.get(peer)) is not None:
                 self.views.part(link, now)
         self.views.fill(now)
-        links = self.ground.links.values()
-        pause = PROBED_EVERY if any(link.probes for link in links) else LOOK_EVERY
-        # With no link there is nobody to look after, and a phone that could sleep.
-        self._look_within(pause if links else max(LOOK_EVERY, self.ground.settings.interval), now)
+        self._look_at = math.inf
+        self._look_by(min(again, now + self.views.hurry()))
+
+    def _look_by(self, when: float) -> None:
+        """Look at the neighbours at that time, if not before."""
+        if when < self._look_at:
+            self._look_at = when
+            self.ground.timers.at(when, self._look_due)
 
     def _shuffle_due(self, now: float) -> None:
         self.views.shuffle()
@@ -263,6 +263,7 @@ class Presence:
     def _on_view(self, now: float) -> None:
         """There are other neighbours: more or fewer of them have to agree on our death."""
         self.views.changed = False
+        self._look_by(now + self.views.hurry())
         for link in self.ground.neighbours:
             if not link.pledged_at:
                 self.own.renew_pledge(link, now)
@@ -284,6 +285,7 @@ class Presence:
             return Learned.OLD, None
         card = decode_card(told.card) if told.card else None
         hops = 1 if beat.owner == link.peer else max(2, told.hops)
+        strange = self.book.get(beat.owner) is None
         learned = self.book.learn(beat, card, hops, link.peer, now)
         if learned is Learned.FORGED:
             link.faults += 1
@@ -297,7 +299,7 @@ class Presence:
         if entry is not None and not quiet and self._is_to_go_on(learned, beat, entry, now, pushed=pushed):
             self.spread.arrived(beat.id, link, pushed=pushed)
             further = min(hops + 1, wire.MAX_HOPS)
-            self.spread.tell_all(beat, entry.card.raw, further, link.peer, now, pushed=pushed)
+            self.spread.tell_all(beat, entry.card.raw, further, link.peer, now, pushed=pushed, strange=strange)
             learned = Learned.NEWS
         return learned, entry
 
@@ -311,7 +313,7 @@ class Presence:
     def _on_hello(self, link: LinkState, message: wire.Hello, now: float) -> None:
         first = not link.greeted
         before = self.book.get(link.peer)
-        seemed_dead = before is not None and before.state is State.OFFLINE and bool(before.beat.status)
+        seemed_dead = before is not None and seems_dead(before)
         _, entry = self._learn(message.told, link, now, pushed=True)
         if entry is None or entry.beat.owner != link.peer:
             return
@@ -372,7 +374,7 @@ class Presence:
         pledge = Pledge(
             link.peer, self.ground.own, message.epoch, message.given, message.until, message.needed, message.signature
         )
-        if pledge.holds(now):
+        if self.ground.verdicts.pledged(pledge, now):
             link.pledge = pledge
             self.views.agree(link)
         else:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Final
@@ -178,10 +179,6 @@ class Pledge:
         """What is signed."""
         return PLEDGE_DOMAIN + _PLEDGE.pack(self.owner, self.neighbour, self.epoch, self.given, self.until, self.needed)
 
-    def holds(self, now: float) -> bool:
-        """Whether it is the owner's and still good."""
-        return now <= self.until and verify_strict(self.owner, self.signature, self.said)
-
 
 Item = Beat | Accusation
 
@@ -305,12 +302,17 @@ def decode_item(raw: bytes) -> Item:
     raise DecodeError(_WHAT, f"{len(raw)} bytes of kind {raw[:1].hex() or 'none'} are neither beat nor accusation")
 
 
+Verify = Callable[[bytes, bytes, bytes], bool]
+"""Whether a signature (second) over a message (third) is by a key (first)."""
+
+
 class Verdicts:
     """Which items are what they claim to be: each is verified once (65 µs a signature), and the verdict kept."""
 
-    def __init__(self, capacity: int = 8192) -> None:
-        """`capacity`: UNSOURCED, about 1 MB."""
+    def __init__(self, capacity: int = 8192, verify: Verify = verify_strict) -> None:
+        """`capacity`: UNSOURCED, about 1 MB. `verify` is for worlds whose keys sign otherwise."""
         self._capacity = capacity
+        self._verify = verify
         self._known: dict[bytes, bool] = {}
         self.verified = 0
         """Items that were really verified."""
@@ -321,18 +323,21 @@ class Verdicts:
         verdict = self._known.get(key)
         if verdict is None:
             self.verified += 1
-            verdict = _verify(item)
+            verdict = self._holds(item)
             if len(self._known) >= self._capacity:
                 del self._known[next(iter(self._known))]
             self._known[key] = verdict
         return verdict
 
+    def pledged(self, pledge: Pledge, now: float) -> bool:
+        """Whether a pledge is its owner's, and still good."""
+        return now <= pledge.until and self._verify(pledge.owner, pledge.signature, pledge.said)
 
-def _verify(item: Item) -> bool:
-    body, signature = item.raw[:-SIGNATURE_BYTES], item.raw[-SIGNATURE_BYTES:]
-    if isinstance(item, Beat):
-        return verify_strict(item.owner, signature, BEAT_DOMAIN + body)
-    pledge = Pledge(item.owner, item.accuser, item.version[0], item.given, item.until, item.needed, item.pledge)
-    return verify_strict(item.owner, item.pledge, pledge.said) and verify_strict(
-        item.accuser, signature, ACCUSATION_DOMAIN + body
-    )
+    def _holds(self, item: Item) -> bool:
+        body, signature = item.raw[:-SIGNATURE_BYTES], item.raw[-SIGNATURE_BYTES:]
+        if isinstance(item, Beat):
+            return self._verify(item.owner, signature, BEAT_DOMAIN + body)
+        pledge = Pledge(item.owner, item.accuser, item.version[0], item.given, item.until, item.needed, item.pledge)
+        return self._verify(item.owner, item.pledge, pledge.said) and self._verify(
+            item.accuser, signature, ACCUSATION_DOMAIN + body
+        )

@@ -94,6 +94,10 @@ class Book:
         self._ground = ground
         self._entries: dict[bytes, Entry] = {}
         self._by_id: dict[bytes, bytes] = {}
+        self._buried: set[bytes] = set()
+        """Beats (their ids) of those taken for gone of whom nothing is to be told: out of date, or silent to us."""
+        self._due = 0.0
+        """Before this nobody is out of date."""
         self._shares: Counter[bytes] = Counter()
         self._new = RateLimiter(NEW_RATE, NEW_BURST)
         self._verify = RateLimiter(VERIFY_RATE, VERIFY_BURST)
@@ -121,6 +125,13 @@ class Book:
             if one.id == name:
                 return one, entry
         return None
+
+    def names(self) -> list[bytes]:
+        """The ids of all that a digest says we have, in no order."""
+        if not self._buried:
+            return list(self._by_id)
+        buried = self._buried
+        return [name for name in self._by_id if name not in buried]
 
     def has(self, name: bytes) -> bool:
         """Whether an item of that id is known."""
@@ -181,13 +192,16 @@ class Book:
     def _replace(self, entry: Entry, beat: Beat, card: Card, hops: int, via: bytes, now: float) -> Learned:
         old, old_card, before = entry.beat, entry.card, entry.state
         news = old.told < beat.told
+        if self._buried:
+            self._buried.discard(old.id)
         if old.id != beat.id:
             self._by_id.pop(old.id, None)
             self._by_id[beat.id] = beat.owner
         entry.beat, entry.card, entry.received = beat, card, now
         entry.seen = max(entry.seen, min(float(beat.seconds), now))
-        if news:
+        if news or hops < entry.hops:
             entry.hops, entry.source = hops, via
+        if news:
             entry.witnessed = False
         accused = entry.accusations is not None
         self._forget_accusations(entry, beat.told)
@@ -273,18 +287,27 @@ class Book:
         """Take a peer for gone. What was said of it is kept, for those who have not heard."""
         if entry.state is not State.OFFLINE:
             entry.state = State.OFFLINE
+            if not entry.accusations:
+                self._buried.add(entry.beat.id)
             self._ground.emit(WentOffline(entry.beat.owner, why, int(entry.seen)))
 
     # Bounds
 
     def expire(self, now: float) -> None:
         """Let go of what is out of date: first a peer is taken for gone, then it is forgotten."""
-        expiry = self._ground.settings.expiry
+        if now < self._due:
+            return
+        expiry, links = self._ground.settings.expiry, self._ground.links
         for owner, entry in list(self._entries.items()):
-            if now - entry.received > 2 * expiry:
+            age = now - entry.received
+            if age > 2 * expiry:
                 self._drop(owner)
-            elif now - entry.received > expiry and owner not in self._ground.links:
+            elif age > expiry and owner not in links:
                 self.bury(entry, Why.EXPIRED)
+        # Whatever comes from now on is due later still: until then nobody need be looked at.
+        gone = State.OFFLINE
+        ends = (one.received + (2 * expiry if one.state is gone else expiry) for one in self._entries.values())
+        self._due = min(ends, default=now)
 
     def _evict(self) -> None:
         """Make room: of the link that takes most of it, whoever is gone, or else came from farthest away."""
@@ -304,6 +327,7 @@ class Book:
         entry = self._entries.pop(owner)
         self._forget_accusations(entry, None)
         self._by_id.pop(entry.beat.id, None)
+        self._buried.discard(entry.beat.id)
         self._shares[entry.via] -= 1
         if self._shares[entry.via] <= 0:
             del self._shares[entry.via]

@@ -49,6 +49,8 @@ class Own:
         self.status, self.text = Status.ONLINE, ""
         self.ways: Ways = ((), (), b"")
         self._card: Card = make_card()
+        self._carded: tuple[Ways, str, tuple[bytes, ...]] | None = None
+        """What the card was made of."""
         self._refuted = 0.0
 
     @property
@@ -77,7 +79,10 @@ class Own:
         self._seq += 1
         if news:
             self._news = self._seq
-        self._card = make_card(*self.ways, text=self.text, neighbours=marks(ground.neighbours))
+        carded = self.ways, self.text, marks(ground.neighbours)
+        if carded != self._carded:
+            self._carded = carded
+            self._card = make_card(*self.ways, text=self.text, neighbours=carded[2])
         interval = max(1, min(65535, round(ground.settings.interval)))
         said = (interval, self.status, self._known, self._needed(), self._void, self._card.digest)
         beat = sign_beat(ground.key, self.version, self._news, int(now), *said)

@@ -12,13 +12,13 @@ does not grow with the network; what it knows is its surroundings, and whom it s
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from dht.limits import RateLimiter
 from node.protocols import presence_wire as wire
 from node.protocols.presence_beats import ID_BYTES, Accusation, Beat, Item
 from node.protocols.presence_book import Book, Entry
-from node.protocols.presence_events import State
 from node.protocols.presence_ground import Ground, LinkState
 
 MAX_MISSING: Final = 1024
@@ -38,8 +38,14 @@ NEAREST: Final = 2
 """Bounds of the horizon. Five neighbours reach 10^4 nodes in 8 hops, 10^7 in 14; the tree is up to twice as deep."""
 HORIZON_WINDOW: Final = 30.0
 """Seconds over which news is counted to set the horizon. UNSOURCED"""
-WIDEN_BELOW: Final = 0.25
-"""Part of the budget below which the horizon grows by two hops, which bring some times the nodes."""
+HOP_BRINGS: Final = 4.0
+"""Times the news that one hop more brings at most: each of five neighbours passes it on to four."""
+WIDEN_BELOW: Final = 1 / HOP_BRINGS
+"""Part of the budget below which the horizon grows by a hop."""
+CROWD: Final = 8.0
+"""Minutes of the budget after which a crowd of strangers has the horizon judged at once, by as many hops as it takes.
+So of a flash crowd a node hears some 2,000 news (the horizon comes down from its most in eight steps), not all.
+UNSOURCED"""
 DIGEST_TELLS: Final = 64
 """Items that one digest is answered with; then another digest follows. UNSOURCED"""
 LEFT_FOR: Final = 300.0
@@ -58,21 +64,34 @@ class Spread:
         self._pushed: dict[bytes, None] = {}
         self._names = RateLimiter(NAMES_RATE, NAMES_BURST)
         self._told = RateLimiter(GRAFT_RATE, GRAFT_BURST)
-        self._heard = 0
+        self._heard = self._strange = 0
         self._window_from: float | None = None
         self._flushing = False
 
     # Sending
 
-    def tell_all(self, item: Item, card: bytes, hops: int, besides: bytes, now: float, *, pushed: bool = True) -> None:
+    def tell_all(
+        self,
+        item: Item,
+        card: bytes,
+        hops: int,
+        besides: bytes,
+        now: float,
+        *,
+        pushed: bool = True,
+        strange: bool = False,
+    ) -> None:
         """Pass news on to the tree, and its name to the neighbours beside it; to whoever seeks the peer in any case.
 
-        What came for the asking is old to most: it is only named (`pushed` false).
+        What came for the asking is old to most: it is only named (`pushed` false). `strange`: of a peer of whom nothing
+        was known.
         """
         if besides:
-            self._count(now)
+            self._count(now, strange=strange)
         message = wire.News([wire.Told(hops, item.raw, card)], pushed=True)
-        far = hops > self.horizon
+        # Who falls silent concerns all who know it: within the horizon each of its neighbours is heard by another part
+        # of them, and nowhere enough of them. Who does not know it passes nothing on.
+        far = hops > (wire.MAX_HOPS if isinstance(item, Accusation) else self.horizon)
         for link in self._ground.links.values():
             if link.peer == besides or (link.peer == item.owner and isinstance(item, Beat)):
                 continue
@@ -185,23 +204,33 @@ class Spread:
 
     # The horizon
 
-    def _count(self, now: float) -> None:
+    def _count(self, now: float, *, strange: bool) -> None:
         if self._window_from is None:
             self._window_from = now
-            self._ground.timers.at(now + HORIZON_WINDOW, self._judge)
+            self._ground.timers.at(now + HORIZON_WINDOW, self._judge_due)
         self._heard += 1
+        self._strange += strange
+        if self._strange >= CROWD * self._ground.settings.news_per_minute:
+            self._judge(now)
+
+    def _judge_due(self, now: float) -> None:
+        assert self._window_from is not None
+        if now >= self._window_from + HORIZON_WINDOW:
+            self._judge(now)
+        self._ground.timers.at(self._window_from + HORIZON_WINDOW, self._judge_due)
 
     def _judge(self, now: float) -> None:
         """Set the horizon by what was heard in a minute."""
         assert self._window_from is not None
-        rate = self._heard * 60.0 / max(1.0, now - self._window_from)
-        budget = self._ground.settings.news_per_minute
-        if rate > budget:
-            self.horizon = max(NEAREST, self.horizon - 1)
-        elif rate < WIDEN_BELOW * budget:
-            self.horizon = min(FARTHEST, self.horizon + 2)
-        self._heard, self._window_from = 0, now
-        self._ground.timers.at(now + HORIZON_WINDOW, self._judge)
+        minutes = max(1.0, now - self._window_from) / 60
+        budget = self._ground.settings.news_per_minute * minutes
+        if self._heard > budget:
+            # What befalls those we know passes. Of strangers there may be ever more: away with them at once.
+            crowd = max(1.0, self._strange / budget)
+            self.horizon = max(NEAREST, self.horizon - max(1, round(math.log(crowd, HOP_BRINGS))))
+        elif self._heard < WIDEN_BELOW * budget:
+            self.horizon = min(FARTHEST, self.horizon + 1)
+        self._heard, self._strange, self._window_from = 0, 0, now
 
     # Digests
 
@@ -209,7 +238,7 @@ class Spread:
         """Say what we have, so that a neighbour tells what we lack."""
         at = self._ground.rng.randrange(ID_BYTES - wire.DIGEST_BYTES + 1)
         end = at + wire.DIGEST_BYTES
-        names = [name[at:end] for _, entry in self._book for name in names_of(entry)]
+        names = [name[at:end] for name in self._book.names()]
         if self._ground.said is not None:
             names.append(self._ground.said[0].id[at:end])
         self._ground.send(peer, wire.Digest(at, b"".join(names[: wire.MAX_DIGEST]), answer))
@@ -218,43 +247,22 @@ class Spread:
         """Tell a peer what it lacks of our surroundings; when there is more, it is to ask again."""
         at, end = message.at, message.at + wire.DIGEST_BYTES
         there = set(wire.split(message.parts, wire.DIGEST_BYTES))
-        horizon, lacking = self.horizon, list[tuple[bytes, Entry]]()
-        for owner, entry in self._book:
-            if (
-                entry.hops < horizon
-                and owner != link.peer
-                and (entry.beat.id[at:end] not in there or entry.accusations)
-            ):
-                lacking += [(name, entry) for name in names_of(entry) if name[at:end] not in there]
-        lacking = [pair for pair in lacking if not _stale(pair[1], now)]
+        known = (self._book.item(name) for name in self._book.names() if name[at:end] not in there)
+        lacking = [pair for pair in known if pair is not None and self._is_lacking(pair[1], link, now)]
         more = len(lacking) > DIGEST_TELLS
-        items = [
-            told(*item)
-            for name, _ in lacking[:DIGEST_TELLS]
-            if (item := self._book.item(name)) is not None and self._told.allow(link.peer, now)
-        ]
+        items = [told(*pair) for pair in lacking[:DIGEST_TELLS] if self._told.allow(link.peer, now)]
         for start in range(0, len(items), wire.MAX_ITEMS):
             self._ground.send(link.peer, wire.News(items[start : start + wire.MAX_ITEMS], pushed=False))
         if message.answer:
             self.digest(link.peer, answer=more)
+
+    def _is_lacking(self, entry: Entry, link: LinkState, now: float) -> bool:
+        """Whether a peer is to be told of this one: not of itself, of nobody far off, of nobody gone for long."""
+        left = not entry.beat.status and now - entry.received > LEFT_FOR
+        return entry.hops < self.horizon and entry.beat.owner != link.peer and not left
 
 
 def told(item: Item, entry: Entry) -> wire.Told:
     """An item as it is told on."""
     card = entry.card.raw if isinstance(item, Beat) else b""
     return wire.Told(min(entry.hops + 1, wire.MAX_HOPS), item.raw, card)
-
-
-def _stale(entry: Entry, now: float) -> bool:
-    """Whether it has left for so long that nobody needs to hear of it."""
-    return not entry.beat.status and now - entry.received > LEFT_FOR
-
-
-def names_of(entry: Entry) -> list[bytes]:
-    """What a digest says of an owner: its news; of one who was accused, also by whom."""
-    if entry.state is State.OFFLINE and not entry.accusations and entry.beat.status:
-        return []  # Out of date: nothing to be told, and glad to be told otherwise.
-    if not entry.accusations:
-        return [entry.beat.id]
-    accusations: list[Accusation] = list(entry.accusations.values())
-    return [entry.beat.id, *(one.id for one in accusations)]

@@ -10,6 +10,7 @@ end opens, since the walk brings the ways to it, signed.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from node.protocols import presence_wire as wire
@@ -30,6 +31,8 @@ REFUSED_REST: Final = 50.0
 """Seconds added to that when it said no. UNSOURCED"""
 ENOUGH: Final = 3
 """Neighbours with which there is no hurry to find more. UNSOURCED"""
+HURRY, EASY = 2.0, 5.0
+"""Seconds between looks for more neighbours with fewer than that, and with fewer than are sought. UNSOURCED"""
 DIAL_EASY: Final = 60.0
 """Seconds between dials then. UNSOURCED"""
 ASK_REST: Final = 10.0
@@ -39,6 +42,8 @@ RECONNECT_EVERY: Final = 30.0
 RECONNECT_MOST: Final = 0.25
 """Of nodes that make such an attempt at a time. Serf's share is dead / alive, which in a network cut in half is all.
 UNSOURCED"""
+RECONNECT_SEEN: Final = 0.125
+"""Of nodes that make one while somebody they were linked with fell silent: every four minutes. UNSOURCED"""
 SHUNNED_FOR: Final = 600.0
 """Seconds for which who accused us is no neighbour. UNSOURCED: its link with us may have been what was dead"""
 SHUNNED_AT_MOST: Final = 128
@@ -88,6 +93,13 @@ class Views:
             self._dialling[peer] = now
             ground.emit(LinkWanted(peer, card))
 
+    def hurry(self) -> float:
+        """Seconds until more neighbours are to be sought; infinite when there are enough."""
+        if not self._ground.links:
+            return max(HURRY, self._ground.settings.interval)  # There is nobody to ask, and a phone that could sleep.
+        count = len(self._ground.neighbours)
+        return HURRY if count < ENOUGH else EASY if count < self._ground.settings.active else math.inf
+
     def suitable(self, link: LinkState) -> bool:
         """Whether a link could be a neighbour's."""
         fit = link.direct and link.greeted and link.may and not link.neighbour and not link.silent
@@ -124,10 +136,13 @@ class Views:
         dead = [
             entry
             for owner, entry in self._book
-            if entry.state is State.OFFLINE and entry.beat.status and entry.card.reachable and owner not in ground.links
+            if seems_dead(entry) and entry.card.reachable and owner not in ground.links
         ]
-        alive = max(1, len(self._book) - len(dead))
-        if dead and ground.rng.random() < len(dead) / alive / RECONNECT_MOST:
+        share = len(dead) / max(1, len(self._book) - len(dead))
+        if share < RECONNECT_SEEN and (seen := [entry for entry in dead if entry.witnessed]):
+            # Nobody else may think so: then nothing but our own attempt tells us better.
+            share, dead = RECONNECT_SEEN, seen
+        if dead and ground.rng.random() < share / RECONNECT_MOST:
             chosen = ground.rng.choice(dead)
             self._dialling[chosen.beat.owner] = now
             ground.emit(LinkWanted(chosen.beat.owner, chosen.card))
@@ -279,6 +294,12 @@ class Views:
         some = ground.rng.sample(active, min(2, len(active))) + ground.rng.sample(passive, min(2, len(passive)))
         entries = [entry for peer in some if (entry := self._book.get(peer)) is not None]
         return [_told(entry) for entry in entries if entry.state is State.ONLINE and entry.card.reachable]
+
+
+def seems_dead(entry: Entry) -> bool:
+    """Whether it fell silent, as far as we know or have been told: it may be only out of reach, and be back."""
+    suspected = entry.state is State.SUSPECTED and not entry.deadline
+    return suspected or (entry.state is State.OFFLINE and bool(entry.beat.status))
 
 
 def _told(entry: Entry) -> wire.Told:

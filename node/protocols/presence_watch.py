@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from dht.limits import RateLimiter
 from node.protocols import presence_wire as wire
 from node.protocols.presence_beats import Accusation, decode_item, sign_accusation
 from node.protocols.presence_book import Book, Entry, Learned
@@ -29,11 +30,20 @@ CALM_AFTER: Final = 15.0
 """Seconds in which a false accusation is forgotten. UNSOURCED"""
 GRACE: Final = 0.25
 """Part of the interval by which a beat may be late before it is asked for. UNSOURCED"""
+LOOK_OFTEN, LOOK_SELDOM = 1.0, 10.0
+"""Seconds between looks at the neighbours while one is silent, and at most: the next beat is due before that."""
+LATE: Final = 0.01
+"""Seconds after a neighbour's time at which it is looked for: more than floats round away."""
 PLEDGE_REST: Final = 10.0
 """Seconds until a neighbour that has given no pledge is asked for one. UNSOURCED"""
 DOUBTS, DOUBT_REST = 3, 2.0
 """Times it is asked whether a peer lives before it is taken for dead, each time of one neighbour more, and seconds for
 an answer: our own check of what accusers say. UNSOURCED"""
+HEARSAY_DOUBTS: Final = 1
+"""Times it is asked where we were never linked with the peer: it is only shown as suspected then, whatever comes."""
+HEARSAY_RATE, HEARSAY_BURST = 0.5, 32.0
+"""Such questions a second, for each node of its own. Bounds what a network cut in halves makes each of its nodes ask:
+half of all it knows fall silent at once. UNSOURCED"""
 ANSWER_FOR: Final = 30.0
 """Seconds for which an answer is passed back. UNSOURCED"""
 WANTS_AT_MOST: Final = 128
@@ -62,6 +72,7 @@ class Watch:
         """Lifeguard's score: 0 is well."""
         self.caution = 0.0
         """How many accusations have lately proved false, up to the same most: then all suspicions take longer."""
+        self._hearsay = RateLimiter(HEARSAY_RATE, HEARSAY_BURST)
         self._looked_at = 0.0
         self._refutations = 0
         self.lost_neighbours: list[bytes] = []
@@ -79,22 +90,27 @@ class Watch:
             self.health = max(0, self.health - 1)
         link.silent = False
 
-    def look(self, now: float) -> None:
-        """Ask the silent, and accuse those who say nothing."""
+    def look(self, now: float) -> float:
+        """Ask the silent, and accuse those who say nothing; returns when to look again."""
         settings = self._ground.settings
         neighbours = self._ground.neighbours
         overdue: list[LinkState] = []
+        again = now + LOOK_SELDOM
         self._be_cautious(now)
         self._ask_suspects(now)
         for link in neighbours:
             if (link.pledge is None or link.pledge.until < now) and now - link.asked > PLEDGE_REST:
                 link.asked = now
                 self._ground.send(link.peer, wire.Neighbour(False))
+                again = now + PLEDGE_REST
         for link in neighbours:
             entry = self._book.get(link.peer)
             interval = settings.interval if entry is None else entry.beat.interval
-            if now - link.heard > interval * (1 + GRACE) + 1:
+            due = link.heard + interval * (1 + GRACE) + 1
+            if now > due:
                 overdue.append(link)
+            else:
+                again = min(again, due + LATE)
         # If all fall silent at once it is rather we who are cut off; of two that may be chance.
         cut_off = len(overdue) == len(neighbours) and len(neighbours) > 2
         for link in overdue:
@@ -108,6 +124,8 @@ class Watch:
                 self._ground.send(link.peer, wire.Probe())
             elif not link.silent and not cut_off:
                 self.accuse(link, now)
+        silent = any(link.silent or link.probes for link in self._ground.links.values())
+        return now + LOOK_OFTEN if silent else again
 
     def _be_cautious(self, now: float) -> None:
         seen = self._ground.counters["refutations seen"]
@@ -174,7 +192,9 @@ class Watch:
         if accused is not None and not accused.silent:
             # The accused lives, for all we hear: let it know at once, so that it answers.
             self._ground.send(accused.peer, wire.News([wire.Told(hops, accusation.raw)], pushed=False))
-        self._spread.tell_all(accusation, b"", hops + 1, link.peer, now, pushed=pushed)
+        accusers, needed = self._book.accusers(entry)
+        if accusers <= needed:  # Enough for everybody: more would only cost.
+            self._spread.tell_all(accusation, b"", min(hops + 1, wire.MAX_HOPS), link.peer, now, pushed=pushed)
         self.suspect(entry, now, own=False)
         return learned
 
@@ -204,7 +224,9 @@ class Watch:
         link = self._ground.links.get(owner)
         accusers, needed = self._book.accusers(entry)
         lives = link is not None and not link.silent
-        if accusers >= needed and not lives and entry.doubts < DOUBTS and entry.state is not State.OFFLINE:
+        doubtful = accusers >= needed and not lives and entry.state is not State.OFFLINE
+        times = DOUBTS if entry.witnessed else HEARSAY_DOUBTS
+        if doubtful and entry.doubts < times and (entry.witnessed or self._hearsay.allow("", now)):
             self._doubt(entry, now)
             return
         entry.suspected = entry.deadline = 0.0

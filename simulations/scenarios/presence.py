@@ -16,18 +16,20 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from node.protocols.presence_events import CameOnline, PresenceEvent, State, Suspected, WentOffline, Why
+from node.protocols.presence_events import State
 from node.protocols.presence_ground import PresenceSettings
 from simulations.gossip import GossipNode, GossipWorld
 from simulations.gossip_liars import make_liar
 from simulations.gossip_rivals import STRATEGIES
+from simulations.gossip_settled import start_settled
+from simulations.gossip_watching import Watching, agreement, reach
 from simulations.randomness import Streams
 from simulations.scenario import scenario
 from simulations.settings import Parameters
 from simulations.world import World
 
-LIMIT: Final = 180.0
-"""Seconds within which somebody who should know of a join or a death has to."""
+LEVELS: Final = (0.5, 0.95, 0.99, 0.999, 1.0)
+"""Shares of views that agree, of which the time is told."""
 
 
 class PresenceParameters(Parameters):
@@ -39,54 +41,18 @@ class PresenceParameters(Parameters):
     liars: float = Field(0.0, ge=0, lt=1, description="share of the nodes that lie about others")
     strategy: Literal["tree", "flooding", "random"] = Field("tree", description="how news is spread")
     within: float = Field(0.05, gt=0, description="seconds between starts of nodes")
+    settled: bool = Field(False, description="all have long been there, rather than start one after another")
+    settle: float = Field(2.0, ge=0, description="minutes before anything is measured")
     quiet: float = Field(5.0, ge=0, description="minutes in which nothing happens, for traffic and false deaths")
     churn: float = Field(0.0, ge=0, description="mean session, minutes, in those minutes; 0: nobody comes or goes")
     joins: int = Field(5, ge=0, description="joins that are timed")
     deaths: int = Field(5, ge=0, description="silent deaths that are timed")
+    patience: float = Field(180.0, gt=0, description="seconds in which who should know of a join or death has to")
     partition: float = Field(5.0, ge=0, description="minutes of a partition into halves; 0: none")
+    agree: float = Field(1.0, gt=0, le=1, description="share of views that agree, after the partition, which ends it")
+    observers: int = Field(300, ge=1, description="nodes, drawn by chance, that are asked whether they agree")
     budget: float = Field(30.0, gt=0, description="news a minute that a node wants to hear at most")
     horizon: int = Field(10, ge=2, description="hops of the horizon at the start")
-
-
-class Watching:
-    """Who learned what, and when."""
-
-    def __init__(self, gossip: GossipWorld) -> None:
-        self._gossip = gossip
-        self.online: dict[bytes, dict[int, float]] = defaultdict(dict)
-        self.offline: dict[bytes, dict[int, float]] = defaultdict(dict)
-        """When a peer was suspected or taken for gone: who did not see it for itself knows no more than the former."""
-        self.false_deaths = 0
-        """Of peers that lived, and could be reached."""
-        self.lies_believed = 0
-        """Of these, those by accusation."""
-        self.dying: set[bytes] = set()
-        self.liars: set[int] = set()
-
-    def __call__(self, node: GossipNode, event: PresenceEvent) -> None:
-        """Take note."""
-        now = self._gossip.queue.now
-        if isinstance(event, CameOnline):
-            self.online[event.owner].setdefault(node.index, now)
-        elif isinstance(event, Suspected):
-            self.offline[event.owner].setdefault(node.index, now)
-        elif isinstance(event, WentOffline):
-            self.offline[event.owner].setdefault(node.index, now)
-            other = self._gossip.named(event.owner)
-            lives = other is not None and other.alive and other.group == node.group and event.owner not in self.dying
-            there = lives and other is not None and bool(other.presence.ground.neighbours)
-            if there and node.index not in self.liars:  # A liar may believe what it likes.
-                self.false_deaths += 1
-                self.lies_believed += event.why is Why.ACCUSED and self._lied_about(node, event.owner)
-
-    def _lied_about(self, node: GossipNode, owner: bytes) -> bool:
-        """Whether it took liars to reach the number of accusers."""
-        entry = node.presence.book.get(owner)
-        if entry is None:
-            return False
-        accusers = [self._gossip.named(name) for name in entry.accusations or {}]
-        honest = sum(one is not None and one.index not in self.liars for one in accusers)
-        return honest < node.presence.book.accusers(entry)[1]
 
 
 @scenario("presence", "Who is there, by gossip", PresenceParameters, latency="planetlab", bootstraps=1)
@@ -103,12 +69,14 @@ async def presence(world: World, p: PresenceParameters) -> None:
         settings=settings,
         make_spread=STRATEGIES[p.strategy],
         trace=world.trace,
+        cheap=world.settings.seal == "cheap",
     )
     seen = gossip.on_event = Watching(gossip)
-    growing = p.nodes * p.within
-    world.planned = growing + 120 + 60 * (p.quiet + 2 * p.partition) + LIMIT * ((p.joins > 0) + (p.deaths > 0))
+    growing = 0.0 if p.settled else p.nodes * p.within
+    timed = p.patience * ((p.joins > 0) + (p.deaths > 0))
+    world.planned = growing + timed + 60 * (p.settle + p.quiet + 2 * p.partition)
     liars = seen.liars = {node.index for node in _start(gossip, p, streams)}
-    await world.run(seconds=growing + 120)
+    await world.run(seconds=growing + 60 * p.settle)
     await _quiet(world, gossip, seen, p)
     honest = [node for node in gossip.living if node.index not in liars]
     with world.metrics.during("joins"):
@@ -132,10 +100,12 @@ def _start(gossip: GossipWorld, p: PresenceParameters, streams: Streams) -> list
     """Start everybody, one after another; returns the liars."""
     nodes = [gossip.new() for _ in range(p.nodes)]
     liars = streams.stream("presence/liars").sample(nodes[1:], round(p.liars * p.nodes))
-    lying = {node.index for node in liars}
+    makes = {node.index: partial(make_liar, gossip) for node in liars}
+    if p.settled:
+        start_settled(gossip, nodes, streams.stream("presence/settled"), makes)
+        return liars
     for number, node in enumerate(nodes):
-        make = partial(make_liar, gossip) if node.index in lying else None
-        gossip.queue.after(number * p.within, gossip.start, node, None, make)
+        gossip.queue.after(number * p.within, gossip.start, node, None, makes.get(node.index))
     return liars
 
 
@@ -178,13 +148,14 @@ async def _joins(world: World, gossip: GossipWorld, seen: Watching, p: PresenceP
     newcomers: list[tuple[GossipNode, float]] = []
     for _ in range(p.joins):
         node = gossip.new()
+        seen.timed.add(node.name)
         newcomers.append((node, gossip.queue.now))
         gossip.start(node)
         await world.run(seconds=5)
     if newcomers:
-        await world.run(seconds=LIMIT)
-        found = [_times(seen.online[node.name], started, _reach(gossip, node)) for node, started in newcomers]
-        _tell(world, "join", found)
+        await world.run(seconds=p.patience)
+        found = [_times(seen.online[node.name], started, reach(gossip, node)) for node, started in newcomers]
+        _tell(world, p, "join", found)
 
 
 async def _deaths(
@@ -203,13 +174,14 @@ async def _deaths(
             and entry.state is not State.OFFLINE
         }
         seen.dying.add(victim.name)
+        seen.timed.add(victim.name)
         seen.offline.pop(victim.name, None)
         killed.append((victim, gossip.queue.now, there))
         gossip.kill(victim)
         await world.run(seconds=5)
     if killed:
-        await world.run(seconds=LIMIT)
-        _tell(world, "death", [_times(seen.offline[victim.name], at, there) for victim, at, there in killed])
+        await world.run(seconds=p.patience)
+        _tell(world, p, "death", [_times(seen.offline[victim.name], at, there) for victim, at, there in killed])
 
 
 async def _partition(
@@ -220,55 +192,22 @@ async def _partition(
     half = set(streams.stream("presence/halves").sample([node.index for node in living], len(living) // 2))
     gossip.split([[n for n in living if n.index not in half], [n for n in living if n.index in half]])
     await world.run(minutes=p.partition)
-    world.metrics.value("views that agree at the end of it", _agreement(gossip))
+    asked = streams.stream("presence/observers").sample(living, min(p.observers, len(living)))
+    world.metrics.value("views that agree at the end of it", agreement(gossip, asked))
     gossip.heal()
     healed = gossip.queue.now
     reached: dict[float, float] = {}
-    while gossip.queue.now - healed < 60 * p.partition + 300:
+    share = 0.0
+    while gossip.queue.now - healed < 60 * p.partition + 300 and share < p.agree:
         await world.run(seconds=2)
-        share = _agreement(gossip)
-        for level in (0.5, 0.95, 0.99, 1.0):
+        share = agreement(gossip, asked)
+        for level in LEVELS:
             if share >= level:
                 reached.setdefault(level, gossip.queue.now - healed)
-        if 1.0 in reached:
-            break
-    for level in (0.5, 0.95, 0.99, 1.0):
-        if level in reached:
-            world.metrics.value(f"until {level:.0%} of all views agree", reached[level], "s")
-    world.metrics.value("views that agree in the end", _agreement(gossip))
+    for level, seconds in reached.items():
+        world.metrics.value(f"until {level:g} of all views agree", seconds, "s")
+    world.metrics.value("views that agree in the end", agreement(gossip, living))
     seen.dying.clear()
-
-
-def _agreement(gossip: GossipWorld) -> float:
-    """Share of pairs of living nodes of which the one knows of the other that it lives, of those it knows at all."""
-    living = {node.name for node in gossip.living}
-    right = known = 0
-    for node in gossip.living:
-        for owner, entry in node.presence.book:
-            if owner in living:
-                known += 1
-                right += entry.state is State.ONLINE
-    return right / max(1, known)
-
-
-def _reach(gossip: GossipWorld, node: GossipNode) -> set[int]:
-    """Who should know of a node: whom news of it gets to when every node passes it on as far as its horizon lets it."""
-    distance = {node.index: 0}
-    edge = [node]
-    while edge:
-        further = []
-        for one in edge:
-            hops = distance[one.index]
-            if hops >= one.presence.spread.horizon:
-                continue
-            for link in one.presence.ground.neighbours:
-                other = gossip.named(link.peer)
-                if other is not None and other.alive and other.index not in distance:
-                    distance[other.index] = hops + 1
-                    further.append(other)
-        edge = further
-    del distance[node.index]
-    return set(distance)
 
 
 def _times(learned: dict[int, float], started: float, should: set[int]) -> tuple[list[float], int]:
@@ -276,11 +215,11 @@ def _times(learned: dict[int, float], started: float, should: set[int]) -> tuple
     return [at - started for index, at in learned.items() if index in should], len(should)
 
 
-def _tell(world: World, what: str, found: list[tuple[list[float], int]]) -> None:
-    times = sorted(seconds for one, _ in found for seconds in one if seconds <= LIMIT)
+def _tell(world: World, p: PresenceParameters, what: str, found: list[tuple[list[float], int]]) -> None:
+    times = sorted(seconds for one, _ in found for seconds in one if seconds <= p.patience)
     should = sum(count for _, count in found)
     world.metrics.value(f"{what}: who should know", should / max(1, len(found)))
-    world.metrics.value(f"{what}: of these know within {LIMIT:g} s", len(times) / max(1, should))
+    world.metrics.value(f"{what}: of these know within {p.patience:g} s", len(times) / max(1, should))
     for share in (0.5, 0.95, 0.99):
         # Of all who should know: who never learns is slower than anybody who does.
         at = int(share * should)

@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from dht.errors import LocalError
+from dht.identity import IdentityKey
+from node.cli_live import _screen
 from node.node_presence_events import (
     PeerAway,
     PeerOffline,
@@ -16,6 +18,7 @@ from node.node_presence_events import (
     PresenceEvent,
     StatusChanged,
 )
+from node.node_presence_friends import FOLLOWED_AT_MOST, Followed
 from node.ports import LinkEnd, LinkFault
 from simulations.events import EventQueue
 from simulations.latency import Constant
@@ -168,3 +171,55 @@ def test_who_is_followed_may_be_kept_and_not_asked_for(virtually):
         assert ground.sought == ground.interests == {two.identity.raw}
 
     virtually(scenario)
+
+
+def test_friends_are_followed_as_long_as_they_are_and_nobody_is_told(virtually):
+    async def scenario(net):
+        one, two, three = await linked(net, "one", "two", "three")
+        ground = one.inside.presence._core.ground
+        one.book.add("carol", three.identity)
+        await until(lambda: ground.interests == {three.identity.raw}, "the name in the book", 10)
+        assert not ground.sought, "nobody is told of a friend"
+        await until(lambda: one.presence.of(three.identity), "hearing of a peer's peer", 60)
+        assert one.presence.of(three.identity).close and not one.presence.of(three.identity).linked
+        three.presence.set("away", "gone fishing")
+        await until(lambda: happened(one, PeerAway), "the friend's status", 5)
+        assert happened(one, PeerAway)[0].level == "info"
+        one.presence.follow([two.identity])
+        assert ground.interests == {two.identity.raw, three.identity.raw} and ground.sought == {two.identity.raw}
+        one.presence.follow([])
+        one.book.remove("carol")
+        await until(lambda: not ground.interests, "the name's end", 10)
+
+    virtually(scenario)
+
+
+def test_members_of_a_topic_that_are_connected_are_friends_for_that_long(virtually):
+    async def scenario(net):
+        one, two = await linked(net, "one", "two")
+        ground = one.inside.presence._core.ground
+        async with await one.topics.join("chess") as first, await two.topics.join("chess"):
+            assert await first.wait_peers(1, 60)
+            await until(lambda: ground.interests == {two.identity.raw}, "the member", 10)
+        await until(lambda: not ground.interests, "the topic's end", 10)
+
+    virtually(scenario)
+
+
+def test_no_more_friends_are_followed_than_there_is_room_for():
+    peers = [IdentityKey.from_seed(number.to_bytes(32, "big")).public for number in range(600)]
+    followed = Followed()
+    followed.friends.append(lambda: peers)
+    followed.name(peers[590:595], ask=True)
+    changes = followed.changes()
+    assert changes is not None
+    sought, kept = changes
+    assert len(kept) == FOLLOWED_AT_MOST and kept[:5] == sought, "whom an app names comes first"
+    assert followed.changes() is None, "nothing has changed"
+
+
+def test_the_live_view_shows_what_friends_are_called():
+    known = {"peer": "y" * 52, "peer_name": "carol", "state": "online", "status": "away", "status_text": "tea"}
+    table = _screen({}, [known, {**known, "peer_name": None}], [])
+    assert [str(column.header) for column in table.columns][:3] == ["name", "peer", "status"]
+    assert next(iter(table.columns[0].cells)) == "carol" and str(next(iter(table.columns[2].cells))) == "away"

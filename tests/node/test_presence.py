@@ -25,9 +25,9 @@ from node.protocols.presence_beats import (
     sign_pledge,
 )
 from node.protocols.presence_book import NEW_BURST, Learned
-from node.protocols.presence_events import CameOnline, Changed, State, Suspected, WentOffline
+from node.protocols.presence_events import CameOnline, Changed, LinkWanted, State, Suspected, WentOffline, Why
 from node.protocols.presence_ground import PresenceSettings
-from node.protocols.presence_watch import suspicion_time
+from node.protocols.presence_watch import HEARSAY_BURST, HEARSAY_RATE, suspicion_time
 
 NOW = 1_800_000_000.0
 
@@ -88,8 +88,8 @@ def test_beats_cards_pledges_and_accusations_hold_only_as_they_were_signed() -> 
         except DecodeError:
             continue
     pledge = sign_pledge(key(1), key(2).public.raw, beat.version[0], 1, int(NOW) + 60, 2)
-    assert pledge.holds(NOW) and not pledge.holds(NOW + 61)
-    assert not replace(pledge, needed=1).holds(NOW)
+    assert Verdicts().pledged(pledge, NOW) and not Verdicts().pledged(pledge, NOW + 61)
+    assert not Verdicts().pledged(replace(pledge, needed=1), NOW)
     good = sign_accusation(key(2), pledge, beat.told, int(NOW))
     assert Verdicts().true(good)
     stolen = sign_accusation(key(3), pledge, beat.told, int(NOW))
@@ -334,3 +334,62 @@ def test_ways_are_told_and_kept() -> None:
     contact = Contact(bytes(31) + b"\x01", ("192.0.2.7", 4000))
     one.set_ways((contact,), (), bytes(32), NOW)
     assert one.ground.said is not None and one.ground.said[1].direct == (contact,)
+
+
+def test_what_a_network_cut_in_halves_makes_a_node_ask_is_bounded() -> None:
+    one = presence()
+    linked(one, 1)
+    for victim in range(100, 200):
+        learn(one, victim)
+        accused(one, victim, 20 + victim % 7 * 2)
+        accused(one, victim, 21 + victim % 7 * 2)
+    one.messages_to_send(NOW)
+    pass_time(one, NOW, 60)
+    asked = [data for data, _ in one.messages_to_send(NOW + 60) if isinstance(wire.decode(data), wire.Doubt)]
+    assert 0 < len(asked) <= HEARSAY_BURST + 60 * HEARSAY_RATE
+
+
+def test_a_crowd_of_strangers_draws_the_horizon_in_and_much_news_of_friends_does_not() -> None:
+    one = presence(first_horizon=12)
+    peer = linked(one, 1)
+
+    def hear(numbers: range, seq: int) -> None:
+        for number in numbers:
+            beat, card = beat_of(number, seq=seq, news=seq)
+            one.receive_message(wire.encode(wire.News([wire.Told(2, beat.raw, card.raw)], True)), peer, NOW + seq)
+
+    hear(range(1000, 1200), 1)
+    assert one.spread.horizon == 12
+    for seq in (2, 3):
+        hear(range(1000, 1200), seq)
+    assert one.spread.horizon == 12, "what befalls those we know passes"
+    hear(range(2000, 2250), 4)
+    assert one.spread.horizon <= 10
+
+
+def test_who_seems_dead_is_tried_again() -> None:
+    one = presence()
+    linked(one, 1)
+    card = make_card((Contact(bytes(31) + b"\x01", ("192.0.2.7", 4000)),))
+    beat = sign_beat(key(7), (int(NOW) - 100, 1), 1, int(NOW), 10, Status.ONLINE, 3, 1, 0, card.digest)
+    one.book.learn(beat, card, 2, key(1).public.raw, NOW)
+    accused(one, 7, 20)
+    accused(one, 7, 21)
+    pass_time(one, NOW, 40)
+    assert state(one, 7) is State.SUSPECTED
+    events(one)
+    for _ in range(40):
+        one.views.reconnect(NOW + 40)
+    wanted = [event for event in events(one) if isinstance(event, LinkWanted)]
+    assert wanted and wanted[0].owner == key(7).public.raw, "the network may have been cut, and be whole again"
+
+
+def test_a_digest_says_nothing_of_whom_we_alone_heard_no_more() -> None:
+    one = presence()
+    learn(one, 7)
+    entry = one.book.get(key(7).public.raw)
+    assert entry is not None and one.book.names() == [entry.beat.id]
+    one.book.bury(entry, Why.SILENT)
+    assert one.book.names() == [], "and so it is told again by who knows better"
+    assert learn(one, 7, seq=2, news=2) is Learned.NEWS
+    assert one.book.names() == [entry.beat.id]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from statistics import median
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,12 @@ from node.protocols.presence_ground import PresenceSettings
 from simulations.events import EventQueue
 from simulations.gossip import GossipWorld
 from simulations.gossip_liars import make_liar
+from simulations.gossip_settled import start_settled
 from simulations.latency import Uniform
+from simulations.metrics import SeedResult
 from simulations.randomness import Streams
+from simulations.running import run_seed
+from simulations.settings import RunSpec
 from tests.simulations.scenarios.small import play, unmet, value
 
 
@@ -72,16 +77,31 @@ def test_small_scenario_by_each_strategy(name: str) -> None:
 def test_halves_that_meet_again_agree() -> None:
     result = play("presence", joins=0, deaths=0, partition=3)
     assert value(result, "views that agree at the end of it") < 1
-    assert value(result, "views that agree in the end") == 1
+    assert value(result, "until 0.95 of all views agree") < 60
+    assert value(result, "views that agree in the end") > 0.999
+
+
+def lied_to(**more: Any) -> SeedResult:
+    """A third of the nodes lie, and a third of the packets is lost: whatever is true is known, and no lie is."""
+    result = play("presence", loss=0.3, liars=0.3, deaths=0, partition=0, **more)
+    assert unmet(result) == [], "lies believed"
+    assert value(result, "lies believed") == 0
+    assert value(result, "counted: refuted") > 0, "there were lies, and they were answered"
+    return result
 
 
 def test_with_loss_and_liars_everybody_is_known_and_no_lie_is_believed() -> None:
-    result = play("presence", nodes=50, loss=0.3, liars=0.3, joins=2, deaths=0, partition=0, quiet=3)
-    assert unmet(result) == [], "lies believed"
-    assert value(result, "lies believed") == 0
-    assert value(result, "peers known, median") == 49
-    assert value(result, "counted: refuted") > 0, "there were lies, and they were answered"
-    assert value(result, "join: of these know within 180 s") == 1
+    result = lied_to(joins=1, settle=1, quiet=1, patience=60)
+    assert value(result, "peers known, median") == 29
+    assert value(result, "join: of these know within 60 s") > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("nodes", "known"), [(50, 49), (300, 298)])
+def test_with_loss_and_more_liars_for_longer(nodes: int, known: int) -> None:
+    result = lied_to(nodes=nodes, joins=0, settled=True, settle=1, quiet=2)
+    assert value(result, "peers known, median") >= known
 
 
 def test_a_victim_whose_neighbours_all_lie_is_cleared_by_its_own_word() -> None:
@@ -102,10 +122,68 @@ def test_a_victim_whose_neighbours_all_lie_is_cleared_by_its_own_word() -> None:
         assert entry is not None and entry.state is not State.OFFLINE
 
 
+def test_checksums_in_place_of_signatures_change_no_verdict() -> None:
+    real, cheap = (
+        GossipWorld(EventQueue(), Streams(7), Uniform(0.01, 0.15), loss=0.1, cheap=cheap) for cheap in (False, True)
+    )
+    for made in (real, cheap):
+        first = made.new()
+        made.start(first)
+        for number in range(12):
+            liar = number in (3, 7, 8)
+            make = (lambda node, rng, now, made=made: make_liar(made, node, rng, now)) if liar else None
+            made.start(made.new(), first, make)
+        made.queue.run_for(120)
+    counted = [
+        [(node.presence.book.known(), node.presence.ground.counters["bad signature"]) for node in made.nodes]
+        for made in (real, cheap)
+    ]
+    assert counted[0] == counted[1] and any(forged for _, forged in counted[0])
+
+
+def test_a_network_that_is_settled_is_as_one_that_grew() -> None:
+    made = GossipWorld(EventQueue(), Streams(1), Uniform(0.01, 0.15), cheap=True)
+    nodes = [made.new() for _ in range(60)]
+    start_settled(made, nodes, Streams(1).stream("settled"))
+    made.queue.run_for(120)
+    for node in nodes:
+        assert node.presence.book.known() == 59
+        assert 3 <= len(node.presence.ground.neighbours) <= 6
+        for link in node.presence.ground.neighbours:
+            other = made.named(link.peer)
+            assert other is not None and other.presence.ground.links[node.name].neighbour, "on both sides"
+            assert link.pledge is not None
+        assert all(entry.state is State.ONLINE for _, entry in node.presence.book), "nobody is missed"
+    dead = nodes[7]
+    made.kill(dead)
+    made.queue.run_for(60)
+    assert all(one.presence.book.get(dead.name).state is not State.ONLINE for one in made.living)  # type: ignore[union-attr]
+
+
+def test_a_death_is_heard_of_by_all_who_knew_the_peer_where_the_horizon_is_near() -> None:
+    settings = PresenceSettings(news_per_minute=4)
+    made = GossipWorld(EventQueue(), Streams(2), Uniform(0.01, 0.1), settings=settings, cheap=True)
+    nodes = [made.new() for _ in range(200)]
+    start_settled(made, nodes, Streams(2).stream("settled"))
+    dead = nodes[11]
+    knew = [entry for one in nodes if (entry := one.presence.book.get(dead.name)) is not None]
+    assert 20 <= len(knew) < 150, "not all know it"
+    made.kill(dead)
+    made.queue.run_for(60)
+    assert sum(entry.state is not State.ONLINE for entry in knew) > 0.9 * len(knew)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_thousand_nodes() -> None:
-    result = play("presence", nodes=1000, joins=3, deaths=3, partition=0, quiet=2)
-    assert unmet(result) == []
+    spec = RunSpec(
+        scenario="presence",
+        world={"seal": "cheap"},
+        parameters={"nodes": 1000, "settled": True, "settle": 1, "quiet": 1, "joins": 3, "deaths": 3, "partition": 2},
+    )
+    result = run_seed(spec, 1)
+    assert unmet(result) == [] and not result.error
     assert value(result, "join: of these know within 180 s") > 0.99
     assert value(result, "death: of these know within 180 s") > 0.99
-    assert value(result, "bytes sent a node a minute, mean") < 20_000
+    assert value(result, "bytes sent a node a minute, mean") < 40_000
+    assert value(result, "until 0.95 of all views agree") < 120
