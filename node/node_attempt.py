@@ -20,7 +20,7 @@ from node.node_climb import Climb
 from node.node_ladder import Ladder
 from node.node_links import Links
 from node.node_results import Reason
-from node.node_ways import AttemptFailed, Race, Trace
+from node.node_ways import AttemptFailed, CallAgain, Race, Trace
 from node.ports import Answerless, Extras, Hint, Link, LinkEnd, LinkError, LinkFault, Opened, Relays, Session, Terms
 from node.protocols.offer import Extra, SessionDescription, decode_description
 from node.protocols.signaling_events import AnswerReceived, CallFailed, CallRefused, Fault, OfferReceived
@@ -104,7 +104,7 @@ class Attempts:
         self, peer: PublicKey, trace: Trace, join: Callable[[], Awaitable[Link]], *, relayed: bool = True
     ) -> Link:
         """Open a link with `peer`, or a new path for the one there is. `join` waits for the peer's own attempt, when it
-        takes the place of ours. Raises `AttemptFailed`.
+        takes the place of ours. Raises `AttemptFailed`; `CallAgain` where another attempt may do better at once.
         """
         climb = Climb(self, peer, trace, join, relayed=relayed)
         try:
@@ -198,9 +198,23 @@ class Attempts:
             return
         remote = _extras_of(description)
 
+        async def through_relay() -> Opened:
+            try:
+                return await mesh.open(peer, terms, remote, initiated=initiated, timeout=RELAY_TIMEOUT)
+            except LinkError as error:
+                if error.end.fault is not LinkFault.NO_RELAY:
+                    raise
+                if not initiated:
+                    # Who called looks for one, and calls again: whoever waits for this link waits for that.
+                    await asyncio.sleep(RELAY_TIMEOUT)
+                    raise
+                trace.at("relay", f"looking for a relay: {error.end.detail}")
+                if why := await mesh.sought(RELAY_TIMEOUT):
+                    raise LinkError(LinkEnd(LinkFault.NO_RELAY, f"{error.end.detail}; {why}")) from None
+                raise CallAgain(Reason.LINK_FAILED, f"{error.end}; one was found since") from None
+
         async def by_relay() -> Link | None:
-            opening = mesh.open(peer, terms, remote, initiated=initiated, timeout=RELAY_TIMEOUT)
-            return await taken(await trace.way("relay", opening))
+            return await taken(await trace.way("relay", through_relay()))
 
         # Where theory says that no direct path can open, waiting for one helps nobody.
         race.add(

@@ -87,6 +87,7 @@ class Joining:
         self._near: dict[bytes, Contact] = {}
         self._near_found = asyncio.Event()
         self._found = asyncio.Event()
+        self._way_out = asyncio.Event()
         self.joined = asyncio.Event()
         """Set while other nodes are known and the walk to our neighbourhood has been done."""
         self.report: ListReport | None = None
@@ -105,7 +106,8 @@ class Joining:
         return len(dict.fromkeys((*self._known, *self._listed)))
 
     def soon(self) -> None:
-        """The network may be reached now: end a pause between tries."""
+        """The network may be reached now: end a pause between tries, and a try that was made in vain."""
+        self._way_out.set()
         self._found.set()
 
     async def anew(self) -> str:
@@ -147,6 +149,7 @@ class Joining:
     async def run(self) -> None:
         """Join, and join again whenever we find ourselves alone. Ends only by being cancelled."""
         while True:
+            self._left.clear()
             await self._join()
             await self._look_again()
             while self._driver.engine.contacts():
@@ -162,13 +165,14 @@ class Joining:
         while True:
             self._found.clear()
             self._near_found.clear()
+            self._way_out.clear()
             contacts = await self._attempt()
             if contacts:
                 break
             if self._served or self._first_of_all or self._near:
                 self._driver.command(lambda engine, now: engine.presume_server(now))
             wait = pause * self._rng.uniform(0.8, 1.2)
-            tried = len(dict.fromkeys((*self._near.values(), *self._known, *self._listed)))
+            tried = len(dict.fromkeys(self._everybody))
             self._events.add(Alone(self._driver.now(), tried, wait))
             # Somebody may find us first: then there is no need to wait.
             with contextlib.suppress(TimeoutError):
@@ -181,6 +185,11 @@ class Joining:
         self._events.add(Joined(now, contacts, now - started))
 
     @property
+    def _everybody(self) -> list[Contact]:
+        """All contacts to begin with, those near first."""
+        return [*self._near.values(), *self._known, *self._listed]
+
+    @property
     def _first_of_all(self) -> bool:
         """Whether there is nobody to join: then this may be the first node of a network, which others join by it."""
         return not (self._known or self._listed or self._named or self._fetch_list)
@@ -190,27 +199,37 @@ class Joining:
         nodes found among three are not those found among thirty."""
         known = 0
         for pause in SECOND_LOOKS:
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._left.wait()
             before, known = known, len(self._driver.engine.contacts())
-            if known and known != before:
+            if not known:
+                return  # Alone again: there is nothing to look around in.
+            self._left.clear()
+            if known != before:
                 await self._walk([])
 
     async def _attempt(self) -> int:
         """One try: what we know first, then the lists. Returns how many contacts we have."""
         async with AsyncExitStack() as stack:
-            walk = _spawn(stack, self._walk([*self._near.values(), *self._known, *self._listed]))
+            walk = _spawn(stack, self._walk(self._everybody))
             await asyncio.wait([walk], timeout=HEAD_START)
             listing = _spawn(stack, self._load_list())
             near = _spawn(stack, self._near_found.wait())
+            out = _spawn(stack, self._way_out.wait())
             while not (walk.done() and walk.result()) and not listing.done():
                 if near.done():
                     return await self._walk([*self._near.values()])
-                running = [task for task in (walk, listing, near) if not task.done()]
+                if out.done():
+                    return await self._walk(self._everybody)
+                running = [task for task in (walk, listing, near, out) if not task.done()]
                 await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             if walk.done() and walk.result():
                 return walk.result()
             contacts = await self._walk(self._listed) if listing.result() and self._listed else 0
-            contacts = contacts or await walk
+            if not contacts:
+                await asyncio.wait([walk, near, out], return_when=asyncio.FIRST_COMPLETED)
+                contacts = walk.result() if walk.done() else await self._walk(self._everybody)
             if not contacts and self._named:
                 contacts = await self._walk(await _resolved(self._named))
             return contacts

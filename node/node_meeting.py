@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from dht.contact import Contact
@@ -20,7 +21,7 @@ from node.node_events import EventLog, LinkFailed
 from node.node_ladder import Ladder
 from node.node_links import MAX_LINKS, Links, path_text
 from node.node_results import ConnectOutcome, Reason
-from node.node_ways import AttemptFailed, Trace
+from node.node_ways import AttemptFailed, CallAgain, Trace
 from node.ports import Answerless, Link, LinkError, Opened, Session
 from node.protocols.signaling import Signaling
 from node.protocols.signaling_events import OfferReceived
@@ -171,6 +172,8 @@ class Meeting:
 
     async def _attempt(self, peer: PublicKey, trace: Trace, *, relayed: bool) -> Link:
         try:
+            with suppress(CallAgain):
+                return await self.attempts.dial(peer, trace, lambda: self._join(peer), relayed=relayed)
             return await self.attempts.dial(peer, trace, lambda: self._join(peer), relayed=relayed)
         except AttemptFailed:
             # It found no way to the peer; the peer may have found one to us.

@@ -7,6 +7,7 @@ kept. Refuses to know how a link with a relay is made (it is told), and what run
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from node.node_links import Links
 from node.node_relaying import RelayService, direct_link, framed, read_message
 from node.node_relays import ANNOUNCE_EVERY, RelayBook, RelaySearch
 from node.node_reserving import Reservations
-from node.node_terms import MeshTerms, agree, answer_terms, offer_terms
+from node.node_terms import MeshTerms, NoRelay, agree, answer_terms, offer_terms
 from node.ports import Extras, Link, LinkEnd, LinkError, LinkFault, LinkPath, Opened, StreamEnded, StreamReset, Terms
 from node.protocols.circuit import CIRCUIT_STREAM, Join, Joined, Refused, Role
 from node.protocols.circuit_end import CircuitEnd
@@ -46,6 +47,10 @@ REANNOUNCE: Final = 60.0
 
 HOLDERS: Final = 10
 """Nodes that hold an announcement when it counts as made: half of the 20 nearest. UNSOURCED"""
+
+SEEK_PAUSE: Final = 1.0
+"""Seconds until somebody who needs a relay for a link that is being opened looks for one again, doubling. UNSOURCED: a
+network that is new announces its relays within seconds"""
 
 FIRST_PAUSE: Final = 5.0
 """Half of the seconds until one that fewer hold is made again, doubling up to the usual pause. UNSOURCED"""
@@ -125,6 +130,8 @@ class Mesh:
         self.search = RelaySearch(identity, driver, self.book, rng)
         self.relay = RelayService(identity.public, links, clock, willing, self._known, reach, limits)
         self.reservations = Reservations(self.book, links, reach, clock, rng)
+        self._learned = asyncio.Event()
+        self.book.on_learned = self._learned.set
         self._announced = 0
         self._opened = self._failed = 0
 
@@ -147,19 +154,39 @@ class Mesh:
         return answer_terms(self._rng, self._own, peer, remote, self.book, self._families(), self.reservations.relays())
 
     async def ready(self, timeout: float) -> bool:
-        """Wait until a relay is known; false when none was found in time, or just before."""
-        if not self.book.fresh() and self.search.due(self.search.retry):
+        """Wait until a relay is known that we reach; false when none was found in time, or just before."""
+        if not self._reaches_one() and self.search.due(self.search.retry):
             await asyncio.wait([self.search.soon()], timeout=timeout)
-        return bool(self.book.fresh())
+        return self._reaches_one()
+
+    async def sought(self, timeout: float) -> str:
+        """Look for a relay that we reach until one is known; else returns how it was looked for, after `timeout` s."""
+        deadline, before, pause = self._clock() + timeout, self.search.searches, SEEK_PAUSE
+        while not self._reaches_one():
+            if (left := deadline - self._clock()) <= 0:
+                return f"{self.search.searches - before} searches in {timeout:g} s found none that is reached from here"
+            self._learned.clear()
+            self.search.soon()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(pause, left)):
+                    await self._learned.wait()
+            pause *= 2
+        return ""
 
     async def open(self, peer: PublicKey, terms: Terms, remote: Extras, *, initiated: bool, timeout: float) -> Opened:
-        """Open a channel through the first circuit that stands. Raises `LinkError` (relay-failed) that says of each
-        what became of it."""
+        """Open a channel through the first circuit that stands. Raises `LinkError`: relay-failed, which says of each
+        what became of it, or no-relay when there is none to try."""
         started = self._clock()
         try:
             if not isinstance(terms, MeshTerms):
                 raise DecodeError("terms", "not of this mesh")
             ways = agree(terms, self._own, peer, remote, initiated=initiated)
+            families = self._families()
+            ways = [one for one in ways if self.book.reaches(_entry(one[0], initiated).relay, families)]
+            if not ways:
+                raise NoRelay("relays", "those that the peer proposes are not reached from here")
+        except NoRelay as error:
+            raise LinkError(LinkEnd(LinkFault.NO_RELAY, str(error))) from None
         except DecodeError as error:
             raise LinkError(LinkEnd(LinkFault.RELAY_FAILED, str(error))) from None
         race = _Circuits(self, ways, initiated)
@@ -223,7 +250,7 @@ class Mesh:
     async def join(self, way: tuple[ProposedRelay, ...], keys: CircuitKeys, *, initiated: bool) -> CircuitChannel:
         """Join one circuit and wait until the other end has proven itself, and has decided for this one if that is the
         other end's to do. Raises `LinkError`."""
-        entry = (way[0] if initiated else way[-1]).relay
+        entry = _entry(way, initiated).relay
         link = direct_link(self._links, entry.identity)
         if link is None:
             try:
@@ -269,6 +296,10 @@ class Mesh:
             await asyncio.wait([self.search.soon()])
             known = self.book.get(relay)
         return None if known is None else known.contact
+
+    def _reaches_one(self) -> bool:
+        families = self._families()
+        return any(self.book.reaches(one.contact, families) for one in self.book.fresh())
 
     def _look_if_due(self) -> None:
         if self.search.due() or (self.search.due(self.search.retry) and not self.book.fresh()):
@@ -326,6 +357,11 @@ class _Circuits:
 
 def _failed(detail: str) -> LinkError:
     return LinkError(LinkEnd(LinkFault.RELAY_FAILED, detail))
+
+
+def _entry(way: tuple[ProposedRelay, ...], initiated: bool) -> ProposedRelay:
+    """The relay of a way that our end joins at."""
+    return way[0] if initiated else way[-1]
 
 
 def _named(way: tuple[ProposedRelay, ...]) -> str:

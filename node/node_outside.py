@@ -46,6 +46,8 @@ log = logging.getLogger("rookery.outside")
 MAPPED_REST: Final = 1.0
 """Seconds after a port was mapped until the network is asked to try it. UNSOURCED: routers take a moment."""
 
+LEARN_PAUSES: Final = (0.2, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0)
+"""Seconds between tries to find a gateway's record: the first are made while its tunnel is only joining. UNSOURCED"""
 
 _ELSEWHERE: Final = "192.0.2.1"
 """An address that is nobody's (RFC 5737): the way to it is the way out."""
@@ -294,6 +296,7 @@ class Outside:
 
     def _on_tunnel(self, gateway: PublicKey | None, joining: Joining) -> None:
         self._events.add(TunnelChanged(self._driver.now(), gateway))
+        self._driver.command(lambda engine, now: engine.network_changed(now))
         joining.soon()
         if gateway is not None:
             task = asyncio.get_running_loop().create_task(self._learn(gateway))
@@ -301,11 +304,11 @@ class Outside:
 
     async def _learn(self, gateway: PublicKey) -> None:
         """A gateway is a relay that is linked already: others reach it at its record's address."""
-        for _ in range(10):
+        for wait in LEARN_PAUSES:
             found = await self._lookups.find(gateway)
             if found.found and found.direct:
                 addresses: tuple[Address, ...] = tuple(contact.address for contact in found.direct)
                 if not all(is_exempt(host) for host, _ in addresses):
                     self.mesh.book.learn(RelayContact(gateway, addresses, found.direct[0].key, found.fingerprint))
                     return
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(wait)

@@ -106,6 +106,8 @@ class RelayBook:
         self._linked = linked
         self._clock = clock
         self._known: dict[PublicKey, KnownRelay] = {}
+        self.on_learned: Callable[[], object] = lambda: None
+        """Called when a relay was heard of."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -127,6 +129,7 @@ class RelayBook:
             worst = max(self._known.values(), key=lambda one: (one.rtt is None, one.cost()))
             del self._known[worst.contact.identity]
         self._known[contact.identity] = KnownRelay(contact, load, self._clock())
+        self.on_learned()
 
     def measured(self, relay: PublicKey, rtt: float | None) -> None:
         """Its round trip; None when it did not answer."""

@@ -27,6 +27,10 @@ Way = tuple[ProposedRelay, ...]
 """Relays in order from the end whose offer it was."""
 
 
+class NoRelay(DecodeError):
+    """Raised when what both sides said holds no relay that both reach."""
+
+
 @dataclass(slots=True)
 class MeshTerms:
     """What one side said, and the secret behind it."""
@@ -86,13 +90,14 @@ def answer_terms(
 def agree(
     terms: MeshTerms, own: PublicKey, peer: PublicKey, remote: Extras, *, initiated: bool
 ) -> list[tuple[Way, CircuitKeys]]:
-    """The circuits to try with their keys, from what both sides said. Raises `DecodeError` with what is missing."""
+    """The circuits to try with their keys, from what both sides said. Raises `DecodeError` with what is missing, of
+    which `NoRelay` may pass."""
     if not terms.secret:
         raise DecodeError("relays", "the peer's offer asks for no circuit")
     theirs = _key_of(remote)
     ways = _said_ways(remote) if initiated else list(terms.ways)
     if not ways:
-        raise DecodeError("relays", "neither side knows a relay that the other could reach")
+        raise NoRelay("relays", "neither side knows a relay that the other could reach")
     if any(one.relay.identity in (own, peer) for way in ways for one in way):
         raise DecodeError("relays", "an end of the link is named as its relay")
     ends = (own, peer) if initiated else (peer, own)

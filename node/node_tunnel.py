@@ -37,6 +37,11 @@ SILENT_LATER: Final = 60.0
 """The same for a node that UDP reached before: a network that was left, or a firewall that was changed. UNSOURCED:
 homes' pings come every 25 s to 120 s, and upkeep's own requests oftener."""
 
+SEVERAL: Final = 4
+"""Addresses whose common silence shows in `SILENT_AT_START` seconds what a few dead ones show in `SILENT_LATER`: a link
+that has lost its path waits `node.protocols.liveness.SUSPENDED_FOR` for another. UNSOURCED: more than a look-up asks
+at once of those that died together"""
+
 LOOK: Final = 1.0
 """Seconds between looks."""
 
@@ -46,8 +51,8 @@ DIAL_TIMEOUT: Final = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 120.0
 """Seconds between rounds of gateways that were not reached, doubling. UNSOURCED"""
 
-TRY_UDP: Final = 300.0
-"""Seconds between tries whether UDP gets through after all. UNSOURCED"""
+FIRST_TRY, TRY_UDP = 5.0, 300.0
+"""Seconds until it is tried whether UDP gets through after all, doubling, and the most. UNSOURCED"""
 
 MAX_QUEUED: Final = 512
 """Datagrams that wait for the stream; then the oldest go, as in the sockets' own queue."""
@@ -63,6 +68,8 @@ class TunnelledDatagrams:
         self.key_of: Callable[[Address], bytes | None] = lambda _address: None
         self.attempts = 0
         """Datagrams handed over to be sent by UDP."""
+        self.asked: set[Address] = set()
+        """Up to `SEVERAL` addresses written to by UDP; cleared by whoever judges its silence."""
         self._receive: Callable[[list[tuple[bytes, Address]]], object] = lambda _batch: None
         self._queue: asyncio.Queue[bytes] | None = None
 
@@ -85,6 +92,8 @@ class TunnelledDatagrams:
         """Send now, or as soon as possible."""
         if self._queue is None:
             self.attempts += 1
+            if len(self.asked) < SEVERAL:
+                self.asked.add(addr)
             self.inner.send(data, addr)
             return
         key = self.key_of(addr)
@@ -140,6 +149,35 @@ async def _write(stream: Stream, queue: asyncio.Queue[bytes]) -> None:
         pass  # Whoever reads the stream sees its end, too.
 
 
+class Silence:
+    """Judges whether nothing comes in by UDP though something should."""
+
+    def __init__(self, datagrams: TunnelledDatagrams, now: float) -> None:
+        self._datagrams = datagrams
+        self._came = datagrams.counters["received"]
+        self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        self._since = now
+        self._sent = self._datagrams.attempts
+        self._several_since: float | None = None
+        self._datagrams.asked.clear()
+
+    def look(self, now: float) -> bool:
+        """Whether UDP counts as blocked, as of a look at `now`."""
+        datagrams = self._datagrams
+        came = datagrams.counters["received"]
+        if came != self._came or datagrams.attempts == self._sent:
+            self._came = came
+            self._begin(now)  # Who asks nobody cannot expect answers.
+            return False
+        if self._several_since is None and len(datagrams.asked) >= SEVERAL:
+            self._several_since = now
+        if self._several_since is not None and now - self._several_since >= SILENT_AT_START:
+            return True
+        return now - self._since >= (SILENT_LATER if came else SILENT_AT_START)
+
+
 class Tunnel:
     """Looks whether UDP gets through, and opens a tunnel when it does not."""
 
@@ -177,16 +215,9 @@ class Tunnel:
 
     async def _silence(self) -> None:
         """Wait until nothing has come in for long though something was sent."""
-        clock, counters = self._driver.clock, self._datagrams.counters
-        came, sent, since = counters["received"], self._datagrams.attempts, clock()
-        while True:
+        silence = Silence(self._datagrams, self._driver.clock())
+        while not silence.look(self._driver.clock()):
             await asyncio.sleep(LOOK)
-            if counters["received"] != came:
-                came, sent, since = counters["received"], self._datagrams.attempts, clock()
-            elif self._datagrams.attempts == sent:
-                since = clock()  # Who asks nobody cannot expect answers.
-            elif clock() - since >= (SILENT_LATER if came else SILENT_AT_START):
-                return
 
     async def _through_one(self) -> bool:
         """Carry datagrams through the first gateway that is reached, until it ends. Returns whether one was."""
@@ -214,14 +245,14 @@ class Tunnel:
     async def _until_udp(self, carrying: asyncio.Task[None]) -> None:
         """Wait for the end of the tunnel, or for a datagram that came by UDP in spite of all."""
         counters, driver = self._datagrams.counters, self._driver
-        before, last_try = counters["received"], driver.clock()
+        before, last_try, pause = counters["received"], driver.clock(), FIRST_TRY
         while not carrying.done():
             await asyncio.wait([carrying], timeout=LOOK)
             if counters["received"] != before:
                 log.info("UDP gets through again")
                 return
             contacts = driver.engine.contacts()
-            if driver.clock() - last_try >= TRY_UDP and contacts:
-                last_try = driver.clock()
+            if driver.clock() - last_try >= pause and contacts:
+                last_try, pause = driver.clock(), min(2 * pause, TRY_UDP)
                 # STUN is answered by every server, and asks for no engine's attention.
                 self._datagrams.inner.send(binding_request(self._rng.randbytes(12)), contacts[0].address)

@@ -29,6 +29,10 @@ class AttemptFailed(Exception):
         self.detail = detail
 
 
+class CallAgain(AttemptFailed):
+    """Says that what the last call could not name is known now: the peer is to be called once more."""
+
+
 class Trace:
     """What was tried in one attempt, and how long it took."""
 
@@ -66,6 +70,12 @@ class Trace:
     def skipped(self, way: str, why: str) -> None:
         """A way was not tried."""
         self._ways[way] = WayTried(way, self.elapsed, 0.0, "skipped", why)
+
+    def at(self, way: str, doing: str) -> None:
+        """What a way that is being tried is at."""
+        for key, tried in self._ways.items():
+            if tried.way == way and tried.outcome == "trying":
+                self._ways[key] = replace(tried, detail=doing)
 
     async def way(
         self, way: str, work: Awaitable[T], session: Session | None = None, *, rung: str = "", remote: str = ""
@@ -146,7 +156,7 @@ class Race:
         self._failures: dict[str, Exception] = {}
         self._changed = asyncio.Event()
         self._won: Link | None = None
-        self._refused: LinkError | None = None
+        self._over: LinkError | CallAgain | None = None
 
     @property
     def direct(self) -> bool:
@@ -180,8 +190,8 @@ class Race:
     async def first(self) -> Link:
         """The first link. Raises what is most telling of the failures when none comes."""
         while self._won is None:
-            if self._refused is not None:
-                raise self._refused  # Who is not let in is so by no other way.
+            if self._over is not None:
+                raise self._over
             if not self._tasks:
                 raise self._most_telling()
             self._changed.clear()
@@ -226,8 +236,10 @@ class Race:
             error = task.exception()
             if isinstance(error, Exception):
                 self._failures[way] = error
-                if isinstance(error, LinkError) and error.end.fault is LinkFault.NOT_ADMITTED:
-                    self._refused = error
+                # Who is not let in is so by no other way.
+                not_admitted = LinkFault.NOT_ADMITTED
+                if isinstance(error, CallAgain) or (isinstance(error, LinkError) and error.end.fault is not_admitted):
+                    self._over = error
             elif error is None and (link := task.result()) is not None and self._won is None:
                 self._won = link
         self._changed.set()

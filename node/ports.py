@@ -51,6 +51,8 @@ class LinkFault(enum.Enum):
     """Whoever answered did not prove that it has the peer's key."""
     RELAY_FAILED = "relay-failed"
     """No relay carried the link; `detail` says what each of them did."""
+    NO_RELAY = "no-relay"
+    """No relay is known that both ends reach; `detail` says how one was looked for."""
     FORGOTTEN = "forgotten"
     """The peer has lost its end of the link, as after a restart: what was under way is gone."""
 
@@ -349,6 +351,9 @@ class Relays(Protocol):
     async def ready(self, timeout: float) -> bool:
         """Wait until a relay is known; false when none was found in time."""
 
+    async def sought(self, timeout: float) -> str:
+        """Look for a relay until one is known; else returns how it was looked for, after `timeout` seconds."""
+
     def propose(self, peer: PublicKey) -> Terms:
         """What our offer says; never waits."""
 
@@ -356,7 +361,7 @@ class Relays(Protocol):
         """What our answer says to an offer that said `remote`."""
 
     async def open(self, peer: PublicKey, terms: Terms, remote: Extras, *, initiated: bool, timeout: float) -> Opened:
-        """Open a channel once both have said theirs. Raises `LinkError` (relay-failed)."""
+        """Open a channel once both have said theirs. Raises `LinkError` (relay-failed, no-relay)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,14 @@ from typing import Any, Final
 
 from aioice import Candidate, Connection, stun
 from aioice.candidate import candidate_foundation
-from aioice.ice import ICE_COMPLETED, ICE_FAILED, StunProtocol, get_host_addresses
+from aioice.ice import (
+    ICE_COMPLETED,
+    ICE_FAILED,
+    ConnectionClosed,
+    ConnectionEvent,
+    StunProtocol,
+    get_host_addresses,
+)
 from aiortc import RTCIceGatherer
 
 from dht.nat_report import NatReport, observed
@@ -192,6 +199,11 @@ class DirectConnection(Connection):
         if outcome != ICE_COMPLETED:
             raise ConnectionError("no pair of addresses worked")
         self._query_consent_task = asyncio.create_task(self.query_consent())
+
+    async def get_event(self) -> ConnectionEvent:
+        """What happens next; of a connection that is closed, that. aiortc's monitor takes stock None for no event, and
+        asks again for ever without a pause: a connection that closes before it runs would stop the whole program."""
+        return await super().get_event() or ConnectionClosed()
 
     async def _checked(self) -> int:
         outcome: int | None = None

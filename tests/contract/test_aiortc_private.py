@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import pytest
 from aioice import Connection, stun
-from aioice.ice import ICE_COMPLETED, ICE_FAILED, StunProtocol
+from aioice.ice import ICE_COMPLETED, ICE_FAILED, ConnectionClosed, StunProtocol
 from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceGatherer, RTCIceTransport, RTCSctpTransport
 from aiortc import rtcsctptransport as sctp
 from aiortc.rtcdtlstransport import State
@@ -20,6 +20,7 @@ from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
 
 from node.adapters.webrtc_dtls import RunCertificate
+from node.adapters.webrtc_ice import DirectConnection
 from node.adapters.webrtc_sctp import run_now
 from node.adapters.webrtc_sctp_receive import MAX_MESSAGE
 from node.adapters.webrtc_sctp_send import PAYLOAD
@@ -69,6 +70,15 @@ async def test_an_ice_connection_has_the_parts_our_gathering_and_connecting_repl
         "request", "addr", "integrity_key", "retransmissions",
     ]  # fmt: skip
     await connection.close()
+
+
+async def test_a_closed_connection_has_no_event_in_stock_and_its_end_in_ours() -> None:
+    """aiortc's monitor asks for events until the end comes: at None, without a pause, and for ever."""
+    stock, ours = Connection(ice_controlling=True), DirectConnection(controlling=True)
+    for connection in (stock, ours):
+        await connection.close()
+    assert await stock.get_event() is None
+    assert isinstance(await ours.get_event(), ConnectionClosed)
 
 
 async def test_the_gatherer_and_transport_share_the_connection_we_put_in() -> None:

@@ -1,6 +1,7 @@
 """How a node finds the network: saved contacts first, signed lists only when nobody answers."""
 
 import asyncio
+import random
 import time
 
 import pytest
@@ -8,9 +9,12 @@ import pytest
 from bootstrap.contacts import FirstContact
 from bootstrap.firstcontacts import LIST_DOMAIN, FirstContacts, ListFile, encode_file, encode_payload
 from bootstrap.trust import Signature
+from dht.contact import Contact
+from dht.events import ContactRemoved, JoinDone, LookupStats
 from dht.identity import IdentityKey, NodeKey
-from node.node_events import ListLoaded
-from node.node_joining import _resolved
+from node.node_events import EventLog, ListLoaded
+from node.node_joining import Joining, _resolved
+from tests.node.mesh_network import played
 from tests.node.node_network import kinds, network
 
 SIGNER = IdentityKey.from_seed(b"g" * 32)
@@ -92,3 +96,68 @@ async def test_names_are_resolved_and_those_that_do_not_resolve_left_out(monkeyp
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
     found = await _resolved([(DEAD, ("node.example", 4000)), (DEAD, ("gone.example", 4000))])
     assert [(contact.key, contact.address) for contact in found] == [(DEAD, ("192.0.2.1", 4000))]
+
+
+class Walks:
+    """In place of a driver: walks that take `takes` seconds, and find `found` nodes."""
+
+    def __init__(self, takes, found):
+        self.takes, self.found, self.known = takes, found, 0
+        self.began = []
+        self.handlers = {}
+        self.engine = self
+        self.now = self.clock = asyncio.get_running_loop().time
+
+    def contacts(self):
+        return [None] * self.known
+
+    def subscribe(self, kind, handler):
+        self.handlers[kind] = handler
+
+    def command(self, call):
+        pass
+
+    async def run(self, call, until):
+        self.began.append(self.now())
+        found = self.found
+        await asyncio.sleep(self.takes)
+        self.known = max(self.known, found)
+        return JoinDone(0, self.known, LookupStats(0, 0, 0, 0, 0.0))
+
+    def lose_all(self):
+        self.known = 0
+        self.handlers[ContactRemoved](None)
+
+
+def joining(walks):
+    made = Joining(walks, EventLog(), [Contact(DEAD, ("192.0.2.1", 9))], None, random.Random(1))
+    return made, asyncio.ensure_future(made.run())
+
+
+def test_who_is_alone_again_while_it_still_looks_around_joins_at_once():
+    async def main():
+        walks = Walks(0.1, 3)
+        node, running = joining(walks)
+        await asyncio.sleep(2.0)
+        assert node.joined.is_set()
+        before = len(walks.began)
+        walks.lose_all()
+        await asyncio.sleep(0.2)
+        assert len(walks.began) == before + 1 and walks.known == 3 and node.joined.is_set()
+        running.cancel()
+
+    played(main())
+
+
+def test_a_try_made_in_vain_is_made_anew_when_a_way_out_is_found():
+    async def main():
+        walks = Walks(6.0, 0)
+        node, running = joining(walks)
+        await asyncio.sleep(1.0)
+        walks.takes, walks.found = 0.1, 3
+        node.soon()
+        await asyncio.sleep(0.2)
+        assert node.joined.is_set() and len(walks.began) == 2
+        running.cancel()
+
+    played(main())

@@ -213,6 +213,38 @@ def test_no_relay_known_is_said_and_does_not_wait():
     played(main())
 
 
+def test_a_relay_is_sought_until_one_is_heard_of_or_the_time_is_over():
+    async def main():
+        async with network() as net:
+            one, relay = net.add(), net.add(relay=True)
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            why = await one.mesh.sought(10.0)
+            assert why == "4 searches in 10 s found none that is reached from here"
+            assert loop.time() - began == pytest.approx(10.0, abs=0.1)
+            loop.call_later(3.5, one.knows, relay)
+            began = loop.time()
+            assert await one.mesh.sought(10.0) == ""
+            assert loop.time() - began == pytest.approx(3.5, abs=0.1)
+            one.families = frozenset()
+            assert await one.mesh.sought(0.5), "known, and not reached"
+
+    played(main())
+
+
+def test_relays_that_the_peer_named_and_nobody_here_reaches_are_no_way():
+    async def main():
+        async with network() as net:
+            one, other, relay = net.add(), net.add(), net.add(relay=True)
+            one.families = frozenset()
+            other.knows(relay)
+            with pytest.raises(LinkError, match="not reached from here") as seen:
+                await opened(one, other, timeout=1.0)
+            assert seen.value.end.fault is LinkFault.NO_RELAY
+
+    played(main())
+
+
 def test_a_peer_that_speaks_of_no_circuits_gets_none():
     async def main():
         async with network() as net:

@@ -13,7 +13,8 @@ from dht.errors import DecodeError
 from node.adapters.memory_link import MemoryLinkPair
 from node.adapters.udp import UdpSockets
 from node.node_gateway import STREAM, Gateway
-from node.node_tunnel import TunnelledDatagrams
+from node.node_tunnel import SEVERAL, SILENT_AT_START, SILENT_LATER, Silence, TunnelledDatagrams
+from node.protocols.liveness import SUSPENDED_FOR
 from node.protocols.tunnel import (
     BYTES_BURST,
     MAX_WAITING,
@@ -144,6 +145,41 @@ class Mute(UdpSockets):
 
     def send(self, data: bytes, addr: tuple[str, int]) -> None:
         self.counters["lost"] += 1
+
+
+def silent_for(datagrams: TunnelledDatagrams, asked: int, *, came: bool) -> int:
+    """Seconds until UDP counts as blocked, of a node that writes to so many others over and over."""
+    datagrams.inner.counters["received"] = int(came)
+    silence = Silence(datagrams, NOW)
+    for second in range(200):
+        for number in range(asked):
+            datagrams.send(b"x", (f"192.0.2.{number}", 1))
+        if silence.look(NOW + second):
+            return second
+    raise AssertionError("never")
+
+
+async def test_udp_counts_as_blocked_soon_where_several_are_silent_and_later_where_few_are() -> None:
+    datagrams = TunnelledDatagrams(Mute.open(["127.0.0.1"], 0))
+    assert silent_for(datagrams, 1, came=False) == SILENT_AT_START
+    assert silent_for(datagrams, SEVERAL - 1, came=True) == SILENT_LATER
+    assert silent_for(datagrams, SEVERAL, came=True) == SILENT_AT_START
+    # A link that has lost its path has found another by then, and half a minute is left to it.
+    assert SILENT_AT_START + 10 < SUSPENDED_FOR < SILENT_LATER
+    datagrams.close()
+
+
+async def test_an_answer_from_anybody_and_asking_nobody_are_no_silence() -> None:
+    datagrams = TunnelledDatagrams(Mute.open(["127.0.0.1"], 0))
+    silence = Silence(datagrams, NOW)
+    for second in range(100):
+        assert not silence.look(NOW + second), "nobody is asked"
+    for second in range(100, 200):
+        for number in range(SEVERAL):
+            datagrams.send(b"x", (f"192.0.2.{number}", 1))
+        datagrams.inner.counters["received"] += second % 3 == 0
+        assert not silence.look(NOW + second)
+    datagrams.close()
 
 
 @pytest.fixture

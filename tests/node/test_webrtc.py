@@ -76,6 +76,15 @@ async def test_an_offer_fits_its_bytes() -> None:
     await session.close()
 
 
+async def test_a_machine_that_has_no_address_just_now_fails_at_once_and_goes_on() -> None:
+    """Nothing is waited for there: the connection is closed before what watches it has run."""
+    nowhere = changed(reaches=lambda _ip: False)
+    dialler, listener = WebRtcSession(nowhere), WebRtcSession(nowhere)
+    answer = await listener.answer(await dialler.offer())
+    assert await fault_of(dialler.connect(BOB, answer)) is LinkFault.ICE_FAILED
+    assert await fault_of(listener.connect(ALICE)) is LinkFault.ICE_FAILED
+
+
 async def test_a_wrong_fingerprint_fails_with_its_own_reason() -> None:
     dialler, listener = WebRtcSession(LOOPBACK), WebRtcSession(LOOPBACK)
     answer = described(await listener.answer(await dialler.offer()))
