@@ -224,8 +224,8 @@ class Lab:
             host.v4 = f"{first}.{rest}.7.2"
             self._uplink(host.space, f"open{number}", f"{first}.{rest}.7.1/24", f"{host.v4}/24", inside="eth0")
         if v6:
-            host.v6 = f"2a02:{first}{rest:02}::2"
-            gateway = f"2a02:{first}{rest:02}::1/64"
+            host.v6 = f"2a02:{first}:{rest + 1}::2"
+            gateway = f"2a02:{first}:{rest + 1}::1/64"
             self._uplink6(host.space, f"open{number}", gateway, f"{host.v6}/64", inside="eth0", new=not v4)
 
     def _uplink(self, space: str, cable: str, gateway: str, address: str, *, inside: str = "wan") -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from dht.events import GetDone, LookupStats
@@ -136,6 +137,16 @@ class MeshNetwork:
         for node in self.nodes.values():
             await node.mesh.close()
             await node.links.close()
+
+
+@contextlib.asynccontextmanager
+async def network(delay: float = 0.02) -> AsyncIterator[Any]:
+    """A `MeshNetwork`, untyped for tests that put their own in place of its parts; it ends with the block."""
+    made = MeshNetwork(delay)
+    try:
+        yield made
+    finally:
+        await made.close()
 
 
 def agreed(one: MeshNode, other: MeshNode) -> tuple[MeshTerms, MeshTerms]:
