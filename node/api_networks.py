@@ -1,4 +1,4 @@
-"""The commands about the private network that a node is in: `members`, `revoke-member`.
+"""The commands about the private network that a node is in: `members`, `revoke-member`, `renew-network`.
 
 Decides their documents. Refuses to know what makes somebody a member.
 """
@@ -6,11 +6,12 @@ Decides their documents. Refuses to know what makes somebody a member.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from node.adapters.http import ApiFailure
 from node.api_params import Params
 from node.protocols.membership import Rights, read_chain
+from node.protocols.renewal import LONGEST_AHEAD, Renewal, read_renewal
 
 if TYPE_CHECKING:
     from node.adapters.network_store import Network
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from node.node_admission import Admission
 
 Document = dict[str, Any]
+
+DAY: Final = 86_400
+"""Seconds until a new key is in force, unless told otherwise. UNSOURCED: most members are there once a day"""
 
 
 class NetworkCommands:
@@ -29,7 +33,7 @@ class NetworkCommands:
     @property
     def calls(self) -> dict[str, Callable[[Params], Awaitable[Document]]]:
         """The commands by name."""
-        return {"members": self._members, "revoke-member": self._revoke}
+        return {"members": self._members, "revoke-member": self._revoke, "renew-network": self._renew}
 
     def _door(self) -> Admission:
         door = self._node.inside.admission
@@ -55,6 +59,16 @@ class NetworkCommands:
         said = self._door().revoke(peer)
         return {"peer": peer.text, "revoked_by": said.issuer.text, "since": said.since}
 
+    async def _renew(self, params: Params) -> Document:
+        after = params.integer("after", 1, LONGEST_AHEAD, DAY)
+        params.done()
+        return renewal_document(self._door().renewals.begin(after or DAY))
+
+
+def renewal_document(said: Renewal) -> Document:
+    """What there is to say of a network's next key."""
+    return {"epoch": said.epoch, "since": said.since}
+
 
 def network_document(network: Network) -> Document:
     """What there is to know of a network, without its secrets."""
@@ -74,6 +88,8 @@ def network_document(network: Network) -> Document:
         "may_invite": bool(chain[0].rights & Rights.INVITE),
         "members_invite": network.members_invite,
         "lan_only": network.lan_only,
+        "epoch": network.epoch,
+        "next_key_at": read_renewal(network.next).since if network.next else None,
         "expires_at": chain[0].expires,
         "members": [
             {

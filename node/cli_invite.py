@@ -228,16 +228,19 @@ def ledger_of(ctx: typer.Context) -> InviteLedger:
 
 
 def lifetime_of(text: str) -> int:
-    """Read a span of time as a person writes it: whole seconds. Raises `ApiFailure`."""
-    import re
-
+    """Read how long an invite is to be good for: whole seconds. Raises `ApiFailure`."""
     from node.protocols.invite import MAX_LIFETIME
+
+    return span_of(text, "--expires", LEAST_LIFETIME, MAX_LIFETIME, "a minute to 366 days")
+
+
+def span_of(text: str, option: str, least: float, most: float, allowed: str) -> int:
+    """Read a span of time as a person writes it: whole seconds, from `least` to `most`. Raises `ApiFailure`."""
+    import re
 
     units = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|min|m|h|d|w)", text.strip().lower())
     seconds = float(found[1]) * units[found[2]] if found else 0.0
-    if not LEAST_LIFETIME <= seconds <= MAX_LIFETIME:
-        raise ApiFailure(
-            "bad-input", f"--expires {text!r} is not allowed", "write 30min, 12h, 7d or 4w: a minute to 366 days"
-        )
+    if not least <= seconds <= most:
+        raise ApiFailure("bad-input", f"{option} {text!r} is not allowed", f"write 30min, 12h, 7d or 4w: {allowed}")
     return int(seconds)

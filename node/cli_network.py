@@ -41,12 +41,13 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The network's name.",
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    group = typer.Typer(no_args_is_help=True, help="Private networks: found one, see who is in it, revoke, leave.")
+    group = typer.Typer(no_args_is_help=True, help="Private networks: found, see who is in one, revoke, renew, leave.")
     group.command("create", cls=NodeCommand)(create)
     group.command("list", cls=NodeCommand)(show_all)
     group.command("show", cls=NodeCommand)(show)
     group.command("members", cls=NodeCommand)(members)
     group.command("revoke", cls=NodeCommand)(revoke)
+    group.command("renew", cls=NodeCommand)(renew)
     group.command("leave", cls=NodeCommand)(leave)
     app.add_typer(group, name="network")
 
@@ -97,7 +98,7 @@ def show_all(ctx: typer.Context, json: Json = False) -> None:
     from node.api_networks import network_document
 
     networks = store(machine_config(ctx))
-    rows = [network_document(networks.load(name)) for name in networks.names()]
+    rows = [network_document(networks.load(name).at(time.time())) for name in networks.names()]
     if json:
         render.emit({"networks": rows})
         return
@@ -151,6 +152,33 @@ def revoke(
         return
     print(f"{document['peer']} is a member of {name} no longer")
     print("it still has the network's key: it can watch the network's DHT, but open no link", file=sys.stderr)
+    print(f"`rookery network renew {name}` gives all others another one", file=sys.stderr)
+
+
+def renew(
+    ctx: typer.Context,
+    name: Name,
+    after: Annotated[
+        str, typer.Option("--in", metavar="TIME", help="When it is in force: 30min, 12h, 1d; 31d at the most.")
+    ] = "1d",
+    json: Json = False,
+) -> None:
+    """Give the network another key, which who was revoked never hears of. Only its founder can.
+
+    Members hear of it over their links until it is in force; then all go over to it at once. Who was away all the time
+    needs another invite.
+    """
+    from node import cli_render as render
+    from node.cli_invite import span_of
+    from node.protocols.renewal import LONGEST_AHEAD
+
+    seconds = span_of(after, "--in", 1, LONGEST_AHEAD, "a second to 31 days")
+    document = asked(ctx, name, "renew-network", {"after": seconds})
+    if json:
+        render.emit(document)
+        return
+    print(f"{name} has key {document['epoch']} from {render.moment(document['since'])} on")
+    print("members hear of it whenever they are linked; who was away until then needs another invite", file=sys.stderr)
 
 
 def leave(
@@ -205,12 +233,14 @@ def on_disk(config: NodeConfig, name: str, command: str, params: Document) -> Do
     """The same with no node running: members hear of a revocation when one does."""
     from dht.identity import PublicKey
     from node.adapters.keyfile import load_identity
-    from node.api_networks import network_document
-    from node.node_networks import revoke_on_disk
+    from node.api_networks import network_document, renewal_document
+    from node.node_networks import renew_on_disk, revoke_on_disk
 
     networks = store(config)
     if command == "members":
-        return network_document(networks.load(name))
+        return network_document(networks.load(name).at(time.time()))
+    if command == "renew-network":
+        return renewal_document(renew_on_disk(networks, name, time.time(), params["after"]))
     member = PublicKey.parse(params["peer"])
     said = revoke_on_disk(networks, name, load_identity(config.identity_file), member, time.time())
     return {"peer": member.text, "revoked_by": said.issuer.text, "since": said.since}

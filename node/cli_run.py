@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +30,8 @@ Document = dict[str, Any]
 
 EVENTS_LOGGER = "rookery.node"
 """Where the node logs its events, for those who use it as a library."""
+
+Port = int
 
 Service = Callable[[Any], AbstractAsyncContextManager[Document]]
 """Something that runs beside a node; yields what to say of it when it is ready."""
@@ -59,11 +61,30 @@ def run(
     async def run_beside(name: str) -> None:
         from node.node_networks import beside
 
-        await serve(beside(machine, name), Speaker(as_json, level, network=name), log_lines=False)
+        speaker = Speaker(as_json, level, network=name)
+        await over_to_next_keys(lambda: beside(machine, name), lambda one: serve(one, speaker, log_lines=False))
 
     further = Further(networks_beside(machine, every=all_networks), run_beside)
     with suppress(Terminated):  # SIGTERM is how a service is told to end: it did as told.
-        run_async(lambda: serve(config, Speaker(as_json, level), further=further))
+        speaker = Speaker(as_json, level)
+        read = iter([config])  # What was read is what the first node gets; the file may hold another key by then.
+        run_async(
+            lambda: over_to_next_keys(
+                lambda: next(read, None) or node_config(ctx), lambda one: serve(one, speaker, further=further)
+            )
+        )
+
+
+async def over_to_next_keys(
+    read: Callable[[], NodeConfig], run: Callable[[NodeConfig], Awaitable[Port | None]]
+) -> None:
+    """Run a node, and again whenever its network has got another key; at the same port, where others know it."""
+    port: Port | None = None
+    while True:
+        config = read()
+        port = await run(config if port is None else config.replace(port=port))
+        if port is None:
+            return
 
 
 def networks_beside(machine: NodeConfig, *, every: bool) -> list[str]:
@@ -146,9 +167,10 @@ async def serve(
     *,
     further: Further | None = None,
     log_lines: bool = True,
-) -> None:
-    """Run a node with its local API, what `more` adds to it, and `further` nodes beside it, until cancelled.
-    `log_lines`: say what the parts log; of several nodes in a process, one does."""
+) -> Port | None:
+    """Run a node with its local API, what `more` adds to it, and `further` nodes beside it, until cancelled, or until
+    its network has another key: then its port, for the next one. `log_lines`: say what the parts log; of several nodes
+    in a process, one does."""
     async with AsyncExitStack() as stack:
         if log_lines:
             lines = LogLines(speaker)
@@ -169,10 +191,13 @@ async def serve(
             async with aclosing(api.stream("log", {"last": 1000, "follow": True, "level": "debug"})) as events:
                 async for event in events:
                     speaker.event(event)
+                    if event["kind"] == "network-key-due":
+                        return node.inside.datagrams.port
         finally:
             if further is not None:
                 further.cancel()
             speaker.document({"event": "stopping"})
+    return None
 
 
 def _say_end(node: Node, speaker: Speaker) -> None:

@@ -88,9 +88,9 @@ class Command:
                     await self._news.wait()
         raise CommandFailed(self.name, f"did not get to {what} within {timeout:.0f} s", self.complaints)
 
-    async def event(self, name: str, timeout: float, what: str = "") -> Document:
+    async def event(self, name: str, timeout: float, what: str = "", *, skip: int = 0) -> Document:
         """Wait for a line with this `event`."""
-        return await self.hear(lambda said: said.get("event") == name, timeout, what or f"its {name!r} line")
+        return await self.hear(lambda said: said.get("event") == name, timeout, what or f"its {name!r} line", skip=skip)
 
     async def logged(self, kind: str, timeout: float, *, skip: int = 0) -> Document:
         """Wait for a node's log event of this kind."""

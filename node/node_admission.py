@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from node.adapters.network_store import MAX_MEMBERS, MemberMet, Network
 from node.node_events import EventLog, NodeEvent
 from node.node_kept_network import NetworkFile
 from node.node_networks import revocation_by
+from node.node_renewals import Renewals, read_to_end
 from node.ports import Link, LinkEnd, LinkError, LinkFault, Stream, StreamEnded, StreamHandler, StreamReset
 from node.protocols.admission import (
     MOST_REVOCATIONS,
@@ -126,6 +128,8 @@ class Admission:
         self._know(met.peer for met in reversed(network.members) if met.may_invite)
         self._tasks: set[asyncio.Task[None]] = set()
         self.revocations = Revocations(network.authority, map(read_revocation, network.revocations))
+        self.renewals = Renewals(self, links, events, now)
+        """The network's next key."""
         links.gate = self
 
     # The door (`Gate`)
@@ -155,7 +159,12 @@ class Admission:
             waiting.cancel()
             self._hellos.pop(link, None)
         self._met(link, chain)
+        self.renewals.admitted(link)
         link.register(NEWS_STREAM, self._hear)
+
+    def is_member(self, link: Link) -> bool:
+        """Whether the other end has shown that it is one, and is one still."""
+        return link in self._chains
 
     async def close(self) -> None:
         """Stop telling, and write down what is known."""
@@ -196,7 +205,7 @@ class Admission:
         chain = check_chain(hello.chain, self.network.authority, peer, self.revocations, self._now())
         self._know(certificate.member for certificate in chain if certificate.rights & Rights.INVITE)
         # Only a member's news are worth a look; they may be about itself.
-        self._learn(hello.revocations)
+        self.learn(hello.revocations)
         return check_chain(hello.chain, self.network.authority, peer, self.revocations, self._now())
 
     def _know(self, inviters: Iterable[PublicKey]) -> None:
@@ -213,14 +222,17 @@ class Admission:
         may_invite = bool(own.rights & Rights.INVITE)
         met = MemberMet(peer, own.issuer, may_invite, own.expires, int(self._now()))
         others = tuple(one for one in self.network.members if one.peer != peer)
-        self._keep(replace(self.network, members=(met, *others[: MAX_MEMBERS - 1])))
+        self.keep(replace(self.network, members=(met, *others[: MAX_MEMBERS - 1])))
         self._events.add(MemberAdmitted(self._now(), peer, own.issuer))
 
-    def _keep(self, network: Network) -> None:
+    def keep(self, network: Network) -> None:
+        """Go on with this state of the network, and write it down."""
         self.network = network
         self._file.keep(network)
 
-    def _run(self, work: object) -> None:
+    def run_soon(self, work: object) -> None:
+        """Await this, with nobody waiting for it."""
+
         async def carefully() -> None:
             with suppress(LinkError, StreamReset):
                 await work  # type: ignore[misc]
@@ -234,10 +246,10 @@ class Admission:
     def revoke(self, member: PublicKey) -> Revocation:
         """Make somebody a member no longer, as the founder or as who invited it. Raises `LocalError`."""
         said = revocation_by(self.network, self._identity, member, self._now())
-        self._learn((said,))
+        self.learn((said,))
         return said
 
-    def _learn(self, said: tuple[Revocation, ...]) -> None:
+    def learn(self, said: tuple[Revocation, ...]) -> None:
         """Take revocations in; what is new is kept, told to all members, and ends the links of those it is about."""
         now = self._now()
         new = [one for one in said if self.revocations.add(one, self._inviters, now)]
@@ -245,7 +257,7 @@ class Admission:
             return
         for one in new:
             self._events.add(MemberRevoked(self._now(), one.member, one.issuer))
-        self._keep(replace(self.network, revocations=tuple(one.raw for one in self.revocations)))
+        self.keep(replace(self.network, revocations=tuple(one.raw for one in self.revocations)))
         for link in self._links.all():
             raw = self._chains.get(link)
             if raw is None:
@@ -255,9 +267,9 @@ class Admission:
             except NoMember as error:
                 self._events.add(MemberRefused(self._now(), link.peer, _reason(error)))
                 del self._chains[link]
-                self._run(link.close())
+                self.run_soon(link.close())
             else:
-                self._run(self._tell(link, new))
+                self.run_soon(self._tell(link, new))
 
     async def _tell(self, link: Link, news: list[Revocation]) -> None:
         stream = await link.open_stream(NEWS_STREAM)
@@ -265,14 +277,8 @@ class Admission:
         await stream.close()
 
     async def _hear(self, stream: Stream) -> None:
-        raw = b""
-        while more := await stream.read():
-            raw += more
-            if len(raw) > MOST_REVOCATIONS * REVOCATION_BYTES:
-                stream.reset()
-                return
         with suppress(DecodeError):
-            self._learn(read_revocations(raw))
+            self.learn(read_revocations(await read_to_end(stream, MOST_REVOCATIONS * REVOCATION_BYTES)))
 
     # Letting in (`Grantor`)
 
@@ -286,6 +292,11 @@ class Admission:
     def lan_only(self, network: str) -> bool:
         """Whether nodes of that network stay on the local network."""
         return network == self.network.name and self.network.lan_only
+
+    def key_until(self, network: str) -> float:
+        """Unix seconds until which that network has its key."""
+        coming = self.renewals.next
+        return coming.since if coming is not None and network == self.network.name else math.inf
 
     async def grant(self, network: str, joiner: PublicKey) -> bytes:
         """Make `joiner` a member. Raises `GrantRefused`."""

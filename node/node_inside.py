@@ -283,6 +283,8 @@ class Inside:
             **self.outside.work(self.joining),
             "the topics of the configuration": lambda: self.topics.keep_all(self._config.topics),
         }
+        if self.admission is not None:
+            parts["the network's next key"] = self.admission.renewals.run
         if self.lan.wanted:
             parts["the local network"] = self.lan.run
         for name, work in parts.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -154,7 +155,10 @@ class Inviting:
         while True:
             now = self._driver.now()
             lan_only = key is not None and self._lan_only(network)
-            said = self._said(network, key, lan_only, uses, int(now), int(now + lifetime))
+            until = self._key_until(network, key)
+            if until <= now + 1:
+                raise LocalError(f"the key of {network} is being renewed: invite again in a moment")
+            said = self._said(network, key, lan_only, uses, int(now), int(min(until, now + lifetime)))
             invite = make_invite(self._identity, said)
             if await self._in_thread(partial(self.ledger.add, invite, now)):
                 break
@@ -184,6 +188,12 @@ class Inviting:
                 f" {self._config.network!r}"
             )
         return self._config.network_key
+
+    def _key_until(self, network: str, key: bytes | None) -> float:
+        """Until when the network's key is in force: an invite, in which it stands, ends with it."""
+        if self.grantor is None or key is None or self.grantor.key_of(network) is None:
+            return math.inf
+        return self.grantor.key_until(network)
 
     def _lan_only(self, network: str) -> bool:
         """Whether whoever comes in has to stay on the local network: as its founder said, or as our settings do where

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -63,7 +64,16 @@ class NetworkFile:
     def _renewed(self, network: Network) -> Network:
         kept = load_network(self._folder)
         newer = _issued(kept) > _issued(network) and kept.authority == network.authority
-        return replace(network, key=kept.key, chain=kept.chain) if newer else network
+        return kept_with(network, kept) if newer else network
+
+
+def kept_with(network: Network, kept: Network) -> Network:
+    """What is known here, with the certificate and the key that stand in the file."""
+    said = replace(network, chain=kept.chain)
+    # One key may have become another there; which one is to come, this node may have heard since, or gone over to.
+    if network.key in (kept.key, kept.at(math.inf).key):
+        return said
+    return replace(said, key=kept.key, epoch=kept.epoch, next=kept.next)
 
 
 def _issued(network: Network) -> int:

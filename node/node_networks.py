@@ -7,7 +7,9 @@ to know the form of the file (`adapters/network_store`) and who is a member (`pr
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -28,6 +30,7 @@ from node.adapters.network_store import (
 from node.config import NodeConfig
 from node.protocols.invite_ports import GrantRefused
 from node.protocols.membership import NoMember, Rights, chain_bytes, check_chain, issue, read_chain
+from node.protocols.renewal import LONGEST_AHEAD, Renewal, renew
 from node.protocols.revocation import Revocation, Revocations, revoke
 
 
@@ -71,7 +74,7 @@ def in_network(config: NodeConfig) -> NodeConfig:
     store = store_of(config)
     if config.network_key is not None or config.network not in store.names():
         return config
-    network = store.load(config.network)
+    network = store.load(config.network).at(time.time())
     lan = network.lan_only or config.scope == "lan"
     contacts = dict.fromkeys((*(config.contacts if _said_together(config) else ()), *network.contacts))
     return config.replace(
@@ -109,7 +112,8 @@ def network_of(config: NodeConfig) -> Network | None:
     if config.network_key is None or not (config.data_dir / FILE_NAME).exists():
         return None
     network = load_network(config.data_dir)
-    return network if network.key == config.network_key else None
+    # The next key may have come into force since the configuration was read, or before the file was written.
+    return next((one for one in (network, network.at(math.inf)) if one.key == config.network_key), None)
 
 
 class StoredMembership:
@@ -151,6 +155,18 @@ class StoredMembership:
         await asyncio.to_thread(partial(self._store.add, joined, self._identity))
 
 
+def renewal_by(network: Network, now: float, after: float) -> Renewal:
+    """Make the next key of a network as its founder, in force `after` so many seconds. Raises `LocalError`."""
+    founder = network.authority_key
+    if founder is None:
+        raise LocalError(f"{network.name} was founded elsewhere: only its founder can renew its key")
+    if network.next:
+        raise LocalError(f"the next key of {network.name} is on its way already, and not in force yet")
+    if not 0 < after <= LONGEST_AHEAD:
+        raise LocalError(f"a key is in force within {LONGEST_AHEAD // 86_400} days")
+    return renew(founder, network.epoch + 1, now + after, os.urandom(KEY_BYTES))
+
+
 def revocation_by(network: Network, identity: IdentityKey, member: PublicKey, now: float) -> Revocation:
     """Say as founder, or as who invited it, that `member` is one no longer. Raises `LocalError`."""
     if member == identity.public:
@@ -160,6 +176,14 @@ def revocation_by(network: Network, identity: IdentityKey, member: PublicKey, no
     if founder is None and not invited:
         raise LocalError(f"{member.text} was invited by somebody else: its inviter or the founder can revoke it")
     return revoke(founder or identity, network.authority, member, now)
+
+
+def renew_on_disk(store: NetworkStore, name: str, now: float, after: float) -> Renewal:
+    """Make a network's next key where no node runs; the next one tells the members. Raises `LocalError`."""
+    network = store.load(name).at(now)
+    said = renewal_by(network, now, after)
+    save_network(store.folder_of(name), replace(network, next=said.raw))
+    return said
 
 
 def revoke_on_disk(store: NetworkStore, name: str, identity: IdentityKey, member: PublicKey, now: float) -> Revocation:

@@ -177,11 +177,11 @@ SAME_LAYER: dict[str, tuple[str, ...]] = {
     "simulations/model/": ("simulations/model/",),
     # Checks use one another's questions.
     "node/conformance/": ("node/conformance/",),
-    # Protocols are written against the ports.
+    # Protocols are written against the ports. A membership may be revoked; both are shown at the door, or to a member.
     "node/protocols/": ("node/ports.py",),
-    # A membership may be revoked; both are shown at the door.
     "node/protocols/membership.py": ("node/protocols/revocation.py",),
     "node/protocols/admission.py": ("node/protocols/membership.py", "node/protocols/revocation.py"),
+    "node/protocols/renewal.py": ("node/protocols/admission.py", "node/protocols/revocation.py"),
     "node/adapters/network_store.py": ("node/adapters/keyfile.py",),
     # A relay judges what the ends of circuits ask.
     "node/protocols/relaying.py": ("node/protocols/circuit.py",),

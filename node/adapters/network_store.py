@@ -9,9 +9,10 @@ Decides the form of that file, and that a reader sees the old one or the new one
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from dht.errors import LocalError, RookeryError
 from dht.identity import IdentityKey, PublicKey
 from node.adapters.keyfile import create_identity, private_folder
 from node.protocols.membership import MAX_CHAIN
+from node.protocols.renewal import read_renewal
 from node.protocols.revocation import MAX_REVOCATIONS
 
 FILE_NAME: Final = "network.json"
@@ -83,6 +85,16 @@ class Network:
     contacts: tuple[Contact, ...] = ()
     revocations: tuple[bytes, ...] = ()
     members: tuple[MemberMet, ...] = ()
+    epoch: int = 0
+    """How often its key was renewed, as far as we know."""
+    next: bytes = field(default=b"", repr=False)
+    """The renewal to come: empty without."""
+
+    def at(self, now: float) -> Network:
+        """The network as it is at a time: with its next key once that is in force."""
+        if not self.next or (said := read_renewal(self.next)).since > now:
+            return self
+        return replace(self, key=said.key, epoch=said.epoch, next=b"")
 
     @property
     def authority_key(self) -> IdentityKey | None:
@@ -135,6 +147,10 @@ class NetworkStore:
         """Keep another certificate in a network that this machine is in already; what stays on the local network goes
         on to. Raises `LocalError`."""
         known = self.load(name)
+        if known.next and read_renewal(known.next).key == key:
+            known = known.at(math.inf)
+        elif known.key != key:  # More than one key ago: which one it is, nobody says.
+            known = replace(known, epoch=known.epoch + 1, next=b"")
         renewed = replace(known, key=key, chain=chain, lan_only=known.lan_only or lan_only)
         save_network(self.folder_of(name), renewed)
 
@@ -185,6 +201,8 @@ def _to_json(network: Network) -> dict[str, Any]:
         "founder_seed": None if network.founder_seed is None else network.founder_seed.hex(),
         "members_invite": network.members_invite,
         "lan_only": network.lan_only,
+        "epoch": network.epoch,
+        "next": network.next.hex(),
         "contacts": [contact.text for contact in network.contacts[:MAX_CONTACTS]],
         "revocations": [raw.hex() for raw in network.revocations[:MAX_REVOCATIONS]],
         "members": [
@@ -213,6 +231,8 @@ def _from_json(said: dict[str, Any]) -> Network:
         founder_seed=None if seed is None else bytes.fromhex(seed),
         members_invite=bool(said["members_invite"]),
         lan_only=bool(said.get("lan_only", False)),
+        epoch=int(said.get("epoch", 0)),
+        next=_renewal_in(said.get("next", "")),
         contacts=tuple(parse_contact(text) for text in said["contacts"]),
         revocations=tuple(bytes.fromhex(text) for text in said["revocations"]),
         members=tuple(
@@ -226,3 +246,7 @@ def _from_json(said: dict[str, Any]) -> Network:
             for met in said["members"]
         ),
     )
+
+
+def _renewal_in(text: str) -> bytes:
+    return read_renewal(bytes.fromhex(text)).raw if text else b""

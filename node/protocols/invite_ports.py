@@ -33,6 +33,9 @@ class Grantor(Protocol):
     def lan_only(self, network: str) -> bool:
         """Whether nodes of that private network stay on the local network."""
 
+    def key_until(self, network: str) -> float:
+        """Unix seconds until which that private network has its key; infinity when nothing is known of another."""
+
     async def grant(self, network: str, joiner: PublicKey) -> bytes:
         """Make `joiner` a member: the certificate, of `MAX_CERTIFICATE` bytes at most. Called again for the same joiner
         when the answer was lost, also after a restart. Raises `GrantRefused`."""

@@ -9,6 +9,7 @@ from dht.errors import DecodeError
 from dht.identity import IdentityKey
 from node.protocols.admission import hello_bytes, hello_length, read_hello, read_revocations, refusal_bytes
 from node.protocols.membership import NoMember, Rights, chain_bytes, check_chain, issue, read_chain
+from node.protocols.renewal import message_bytes, read_message, renew
 from node.protocols.revocation import Revocations, read_revocation, revoke
 
 NOW = 1_800_000_000.0
@@ -20,6 +21,8 @@ CHAIN = chain_bytes(
     ]
 )
 REVOCATION = revoke(AUTHORITY, AUTHORITY.public, FOUNDER.public, NOW)
+RENEWAL = renew(AUTHORITY, 1, NOW, bytes(32))
+MESSAGE = message_bytes(RENEWAL, [REVOCATION])
 HELLO = hello_bytes(CHAIN, [REVOCATION])[4:]
 
 
@@ -52,6 +55,13 @@ def test_revocations(raw: bytes) -> None:
         assert raw != REVOCATION.raw
     with contextlib.suppress(DecodeError):
         assert set(read_revocations(raw)) <= {REVOCATION}
+
+
+@given(st.binary(max_size=400) | nearly(MESSAGE))
+def test_renewals(raw: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        said, revocations = read_message(raw)
+        assert said == RENEWAL and set(revocations) <= {REVOCATION}
 
 
 @given(st.binary(min_size=2, max_size=1200) | nearly(HELLO).filter(lambda raw: len(raw) >= 2))

@@ -100,7 +100,7 @@ def test_a_name_is_taken_once(home: Path) -> None:
     assert store(home).load("club") == before
 
 
-@pytest.mark.parametrize("command", ["show", "members", "leave", "revoke"])
+@pytest.mark.parametrize("command", ["show", "members", "leave", "revoke", "renew"])
 def test_a_network_that_is_not_here_is_told_with_those_that_are(home: Path, command: str) -> None:
     told("network", "create", "club")
     more = (MEMBER.text,) if command == "revoke" else ()
@@ -143,6 +143,28 @@ def test_who_may_not_revoke_is_told_who_may(home: Path) -> None:
     code, message = failure("network", "revoke", "club", "nobody")
     assert code == 2 and "nobody" in message
     assert store(home).load("club").revocations == ()
+
+
+def test_the_key_is_renewed_on_disk_by_the_founder_alone(home: Path) -> None:
+    told("network", "create", "club")
+    for span in ("40d", "0s", "soon"):
+        code, message = failure("network", "renew", "club", f"--in={span}")
+        assert code == 2 and message == f"--in {span!r} is not allowed"
+    before = store(home).load("club")
+    said = told("network", "renew", "club", "--in", "12h")
+    assert said["epoch"] == 1 and abs(said["since"] - time.time() - 12 * 3600) < 60
+    club = store(home).load("club")
+    document = told("network", "show", "club")
+    assert (document["epoch"], document["next_key_at"], club.key) == (0, said["since"], before.key)
+    assert club.at(said["since"]).key.hex() not in json.dumps(document)
+    code, message = failure("network", "renew", "club")
+    assert code == 2 and "on its way already" in message
+    save_network(store(home).folder_of("club"), club.at(said["since"]))
+    result = rookery("network", "renew", "club")
+    assert result.stdout.startswith("club has key 2 from ") and "needs another invite" in result.stderr
+    save_network(store(home).folder_of("club"), replace(before, founder_seed=None))
+    code, message = failure("network", "renew", "club")
+    assert code == 2 and message == "club was founded elsewhere: only its founder can renew its key"
 
 
 def test_leaving_asks_and_deletes(home: Path) -> None:

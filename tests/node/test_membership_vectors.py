@@ -5,6 +5,7 @@ from pathlib import Path
 
 from node.protocols.admission import read_hello
 from node.protocols.membership import check_chain, read_chain
+from node.protocols.renewal import read_message, read_renewal
 from node.protocols.revocation import Revocations, read_revocation
 from tests.vectors.make_membership import AUTHORITY, FOUNDER, GUEST, NOW, vectors
 
@@ -27,6 +28,14 @@ def test_the_frozen_revocation_ends_it() -> None:
     hello = read_hello(bytes.fromhex(FROZEN["hello"])[4:])
     assert (said.member, said.since) == (GUEST.public, NOW + 120)
     assert (hello.chain.hex(), hello.revocations) == (FROZEN["chain"], (said,))
+
+
+def test_the_frozen_renewal_is_that_of_the_authority() -> None:
+    said = read_renewal(bytes.fromhex(FROZEN["renewal"]))
+    assert (said.authority, said.epoch, said.since, said.key) == (AUTHORITY.public, 1, NOW + 86_400, bytes(range(32)))
+    message = read_message(bytes.fromhex(FROZEN["renewal message"]))
+    assert message == (said, (read_revocation(bytes.fromhex(FROZEN["revocation"])),))
+    assert said.key.hex() not in repr(said)
 
 
 def test_the_frozen_refusal_says_why() -> None:

@@ -1,6 +1,7 @@
 """Whole nodes invite each other: over loopback, with nothing known but the invite."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -38,10 +39,13 @@ class Members:
         self.refuse = ""
         self.more = b""
         self.granted: list[PublicKey] = []
-        self.local = False
+        self.local, self.until = False, math.inf
 
     def lan_only(self, network: str) -> bool:
         return self.local and network == self.network
+
+    def key_until(self, network: str) -> float:
+        return self.until
 
     def key_of(self, network: str) -> bytes | None:
         return KEY if network == self.network else None

@@ -56,6 +56,35 @@ async def test_from_founding_to_revoking(lane: Lane) -> None:
 
 
 @pytest.mark.slow
+async def test_all_go_over_to_another_key_but_the_revoked(lane: Lane) -> None:
+    for name in ("ada", "ben", "dan"):
+        lane.configured(name)
+    founded = (await lane.run("ada", "network", "create", "club", "--json")).said[0]
+    processes = {"ada": await lane.start("ada", "run", "--network", "club", "--json")}
+    ready = {"ada": await processes["ada"].event("ready", WAIT)}
+    made = (await lane.run("ada", "invite", "--network", "club", "--uses", "2", "--json")).said[0]
+    for name in ("ben", "dan"):
+        await lane.run(name, "join", made["uri"], "--yes", "--json")
+        processes[name] = await lane.start(name, "run", "--network", "club", "--json")
+        ready[name] = await processes[name].event("ready", WAIT)
+        await processes[name].logged("joined", WAIT)
+        await lane.run(name, "connect", "--network", "club", founded["identity"], "--json")
+    await lane.run("ada", "network", "revoke", "club", str(ready["dan"]["identity"]), "--json")
+    heard = {name: len(process.said) for name, process in processes.items()}
+    said = (await lane.run("ada", "network", "renew", "club", "--in", "3s", "--json")).said[0]
+    assert said["epoch"] == 1
+    for name in ("ada", "ben"):
+        again = await processes[name].event("ready", WAIT, skip=heard[name])
+        assert again["port"] == ready[name]["port"] and again["pid"] == ready[name]["pid"]
+        await processes[name].logged("joined", WAIT, skip=heard[name])
+    await lane.run("ben", "connect", "--network", "club", founded["identity"], "--json")
+    await lane.run("dan", "connect", "--network", "club", founded["identity"], "--timeout", "3", "--json", code=1)
+    shown = (await lane.run("ben", "network", "show", "club", "--json")).said[0]
+    assert (shown["epoch"], shown["next_key_at"]) == (1, None)
+    assert not any(one.get("event") == "ready" for one in processes["dan"].said[heard["dan"] :])
+
+
+@pytest.mark.slow
 async def test_one_process_is_in_several_networks_and_ends_as_one(lane: Lane) -> None:
     lane.configured("eve", 'networks = ["club", "gone", "broken"]\n')
     for name in ("club", "broken"):

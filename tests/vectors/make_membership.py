@@ -11,6 +11,7 @@ from typing import Any
 from dht.identity import IdentityKey
 from node.protocols.admission import hello_bytes, refusal_bytes
 from node.protocols.membership import Rights, chain_bytes, issue
+from node.protocols.renewal import message_bytes, renew
 from node.protocols.revocation import revoke
 
 FILE = Path(__file__).parent / "membership.json"
@@ -24,6 +25,7 @@ def vectors() -> dict[str, Any]:
     guest = issue(FOUNDER, AUTHORITY.public, GUEST.public, Rights.MEMBER, NOW + 60, lifetime=3600)
     chain = chain_bytes([guest, founder])
     gone = revoke(AUTHORITY, AUTHORITY.public, GUEST.public, NOW + 120)
+    renewal = renew(AUTHORITY, 1, NOW + 86_400, bytes(range(32)))
     return {
         "source": "make_membership.py; the layouts are in docs/networks.md",
         "now": NOW,
@@ -32,6 +34,8 @@ def vectors() -> dict[str, Any]:
         "chain": chain.hex(),
         "revocation": gone.raw.hex(),
         "hello": hello_bytes(chain, [gone]).hex(),
+        "renewal": renewal.raw.hex(),
+        "renewal message": message_bytes(renewal, [gone]).hex(),
         "refusal": refusal_bytes("revoked: the membership was revoked").hex(),
     }
 
