@@ -24,6 +24,7 @@ from node.api_params import Params
 from node.api_presence import PresenceCommands
 from node.api_topics import TopicCommands
 from node.node_results import capability_names
+from node.node_values import Value
 
 if TYPE_CHECKING:
     from node.node import GetOutcome, Node, NodeEvent, RecordNews
@@ -33,6 +34,9 @@ Document = dict[str, Any]
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 """How grave an event is, as the logging package ranks it."""
+
+MAX_RECORDS: Final = 1000
+"""Records stored in one call. UNSOURCED: a minute's work of the network."""
 
 MAX_LOG_TAIL: Final = 100_000
 """Events asked for at once; the node's own ring is far smaller."""
@@ -53,6 +57,7 @@ class Api:
             "find": self._find,
             "ping": self._ping,
             "put": self._put,
+            "put-many": self._put_many,
             "get": self._get,
             "decide": files.decide,
             "invite": invites.invite,
@@ -163,6 +168,20 @@ class Api:
             raise ApiFailure("bad-input", "put: expected_seq is for a record with a salt: only such a one is replaced")
         document: Document = to_json(await self._node.put(value, salt=salt, topic=topic, expected_seq=expected_seq))
         return document
+
+    async def _put_many(self, params: Params) -> Document:
+        values = []
+        for number, one in enumerate(params.objects("records", MAX_RECORDS), 1):
+            value, salt, topic = one.data("value_base64"), one.data("salt_base64"), one.text_or_none("topic")
+            one.done()
+            if value is None:
+                raise ApiFailure("bad-input", f"put-many: record {number}: value_base64 is missing")
+            if salt is not None and topic is not None:
+                raise ApiFailure("bad-input", f"put-many: record {number}: a record has a salt or a topic, not both")
+            values.append(Value(value, salt, topic))
+        params.done()
+        receipts = await self._node.put_many(values)
+        return {"ok": all(receipt.ok for receipt in receipts), "receipts": to_json(receipts)}
 
     async def _get(self, params: Params) -> Document:
         owner = params.peer_or_none("owner")

@@ -51,6 +51,15 @@ class Params:
         """A list of peers by ids or names; empty when it is not there."""
         return [self._resolve(str(text)) for text in self._take(name, list, "a list of peer ids") or []]
 
+    def objects(self, name: str, most: int) -> list[Params]:
+        """A list of 1 to `most` objects, each with parameters of its own."""
+        given = self._take(name, list, "a list of objects")
+        if not given or len(given) > most:
+            raise self._fault(f"{name} must have 1 to {most} entries, not {len(given or ())}")
+        if not all(isinstance(one, Mapping) for one in given):
+            raise self._fault(f"{name} must be a list of objects")
+        return [Params(f"{self._command}: {name}[{at}]", one, self._resolve) for at, one in enumerate(given)]
+
     def path(self, name: str) -> Path:
         """An absolute path: the node's working directory is not the caller's."""
         path = Path(self.text(name))

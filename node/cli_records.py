@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import sys
+from json import loads
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -21,6 +22,11 @@ Document = dict[str, Any]
 
 MAX_VALUE: Final = 1 << 16
 """Bytes read of a value; a record holds under a thousand, and the node says exactly how many fit."""
+
+MAX_MANY: Final = 1 << 18
+"""Bytes read of a file of records: what the local API takes in one call."""
+
+MANY_COLUMNS: Final = {"place": "place", "seq": "seq", "stored": "stored by", "of": "of", "why not": "why not"}
 
 VERDICTS: Final = {"none": "stored", "timeout": "no answer"}
 """Verdicts whose name says too little to people."""
@@ -46,12 +52,20 @@ def put(
     expected_seq: Annotated[
         int | None, typer.Option("--expected-seq", min=0, help="Store only if this is the current sequence number.")
     ] = None,
+    many: Annotated[
+        Path | None, typer.Option("--many", help="Store many in one go: a JSON object a line, '-' for standard input.")
+    ] = None,
     receipt: Annotated[bool, typer.Option("--receipt", help="Show what every node asked said.")] = False,
     json: Json = False,
 ) -> None:
     """Store a value in the DHT: under your key and a salt, under a topic, or under its own hash."""
     from node import cli_render as render
 
+    if many is not None:
+        if (value, file, salt, topic, expected_seq) != (None,) * 5:
+            raise ApiFailure("bad-input", "--many takes values, salts and topics from its file, and nothing else")
+        put_many(ctx, many, every=receipt, json=json)
+        return
     params: Document = {"value_base64": encoded(read_value(value, file))}
     if salt is not None:
         params["salt_base64"] = encoded(salt.encode())
@@ -69,6 +83,49 @@ def put(
         refused = ", ".join(f"{count} {reason}" for reason, count in document["reasons"].items())
         stored = f"{document['stored']} nodes stored it, {document['needed']} are needed"
         failed("not-stored", f"{stored} ({refused or 'nobody was there to ask'})")
+
+
+def put_many(ctx: typer.Context, source: Path, *, every: bool, json: bool) -> None:
+    """Store what stands in a file, and show what became of each."""
+    from node import cli_render as render
+
+    document = ask(ctx, "put-many", {"records": read_records(source)})
+    receipts = document["receipts"]
+    if json:
+        render.emit(document)
+    elif every:
+        for one in receipts:
+            show_receipt(one, every=True)
+    else:
+        rows = [{**one, "of": len(one["verdicts"]), "why not": ", ".join(one["reasons"])} for one in receipts]
+        render.table(rows, MANY_COLUMNS, empty="nothing was stored")
+    failures = sum(not one["ok"] for one in receipts)
+    if failures:
+        failed("not-stored", f"{failures} of {len(receipts)} records were not stored by enough nodes")
+
+
+def read_records(source: Path) -> list[Document]:
+    """The records that a file of JSON lines names: `value` or `value_base64`, and `salt` or `topic` where there is one.
+
+    Raises `ApiFailure` naming the line that is none.
+    """
+    records: list[Document] = []
+    for number, line in enumerate(read_value(None, None if str(source) == "-" else source, MAX_MANY).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            said = loads(line)
+        except ValueError as error:
+            raise ApiFailure("bad-input", f"{source}, line {number}: {error}") from None
+        if not isinstance(said, dict) or not all(isinstance(field, str) for field in said.values()):
+            raise ApiFailure("bad-input", f"{source}, line {number}: expected a JSON object of strings")
+        for plain in ("value", "salt"):
+            if plain in said:
+                said[f"{plain}_base64"] = encoded(said.pop(plain).encode(errors="surrogatepass"))
+        records.append(said)
+    if not records:
+        raise ApiFailure("bad-input", f"{source} has no records: a JSON object a line is expected")
+    return records
 
 
 def get(
@@ -109,7 +166,7 @@ def get(
         show_values(document["records"], values, many=topic is not None)
 
 
-def read_value(value: str | None, file: Path | None) -> bytes:
+def read_value(value: str | None, file: Path | None, most: int = MAX_VALUE) -> bytes:
     """The value from where the user said it is. Raises `ApiFailure` for a file that cannot be read or is too long."""
     if value is not None and value != "-":
         if file is not None:
@@ -118,14 +175,14 @@ def read_value(value: str | None, file: Path | None) -> bytes:
     try:
         if file is not None:
             with file.open("rb") as source:
-                content = source.read(MAX_VALUE + 1)
+                content = source.read(most + 1)
         else:
-            content = sys.stdin.buffer.read(MAX_VALUE + 1)
+            content = sys.stdin.buffer.read(most + 1)
     except OSError as error:
         raise ApiFailure("unreadable-file", f"{file or 'standard input'} cannot be read: {error.strerror}") from None
-    if len(content) > MAX_VALUE:
+    if len(content) > most:
         raise ApiFailure(
-            "too-large", f"the value is longer than {MAX_VALUE} bytes: records hold under 1,000", "use `rookery send`"
+            "too-large", f"that is longer than {most} bytes: records hold under 1,000", "use `rookery send`"
         )
     return content
 

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from dht.errors import LocalError
@@ -181,6 +181,20 @@ class Driver(Generic[E]):
             return await future
         finally:
             del self._waiters[op]
+
+    async def run_many(self, call: Callable[[E, float], Sequence[int]], until: type[Done] = object) -> list[Done]:  # type: ignore[assignment]
+        """Start several operations and return, in their order, the first event of type `until` of each."""
+        if self._closed:
+            raise Stopped
+        ops = call(self.engine, self.now())
+        futures: list[asyncio.Future[Done]] = [self._loop.create_future() for _ in ops]
+        self._waiters.update((op, (future, until)) for op, future in zip(ops, futures, strict=True))
+        try:
+            self._drain()
+            return await asyncio.gather(*futures)
+        finally:
+            for op in ops:
+                del self._waiters[op]
 
     def subscribe(self, kind: type[R], callback: Callable[[R], object]) -> None:
         """Call `callback(event)` for every event of exactly the type `kind`."""

@@ -136,6 +136,7 @@ class Inside:
             driver,
             storage,
             self._events,
+            rng=parts.rng,
             interval=config.republish_interval,
             ttl=config.record_ttl,
             capabilities=Capability.WEBRTC | Capability.FILES,

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from dht.errors import DecodeError
 from dht.events import GetDone, PutDone, Receipt
 from dht.identity import IdentityKey
-from dht.records import Kind, Refusal
+from dht.records import Kind, Refusal, SignedRecord
 from node.protocols.topic_members import AnnounceNow, LookUpNow
 from node.protocols.topics import Announcement, AnnouncementFlags, TopicKey
 
@@ -62,7 +63,7 @@ class TopicPlaces:
     async def announce(self, decision: AnnounceNow, lifetime: float) -> Announced:
         """Announce, at each place of the decision."""
         expires = self._driver.now() + lifetime
-        receipts = [await self._put(shard, decision.flags, expires) for shard in decision.shards]
+        receipts = await self._put(decision.shards, decision.flags, expires)
         self._shards = decision.shards
         best = max(receipts, key=lambda receipt: receipt.stored)
         self.stored = best.stored
@@ -75,8 +76,7 @@ class TopicPlaces:
 
     async def withdraw(self) -> None:
         """Say at each place that we have left."""
-        for shard in self._shards:
-            await self._put(shard, AnnouncementFlags.LEAVING, self._driver.now() + WITHDRAWN_FOR)
+        await self._put(self._shards, AnnouncementFlags.LEAVING, self._driver.now() + WITHDRAWN_FOR)
 
     async def look_up(self, decision: LookUpNow) -> list[Announcement]:
         """Who is announced there, as far as it is well said."""
@@ -91,10 +91,15 @@ class TopicPlaces:
     async def _get(self, place: bytes) -> GetDone:
         return await self._driver.run(lambda engine, now: engine.get(place, now), GetDone)
 
-    async def _put(self, shard: int, flags: AnnouncementFlags, expires: float) -> Receipt:
+    async def _put(self, shards: Sequence[int], flags: AnnouncementFlags, expires: float) -> list[Receipt]:
+        records = [self._announcement(shard, flags, expires) for shard in shards]
+        done = await self._driver.run_many(lambda engine, now: engine.put_many(records, now), PutDone)
+        return [each.receipt for each in done]
+
+    def _announcement(self, shard: int, flags: AnnouncementFlags, expires: float) -> SignedRecord:
         # Milliseconds: one who comes back within a second is told from one who left.
         self._seq = max(self._seq + 1, int(self._driver.now() * 1000))
-        record = self._key.announce(
+        return self._key.announce(
             self._identity,
             self._owner,
             flags,
@@ -103,4 +108,3 @@ class TopicPlaces:
             expires=expires,
             nonce=self._rng.randbytes(24),
         )
-        return (await self._driver.run(lambda engine, now: engine.put(record, now), PutDone)).receipt

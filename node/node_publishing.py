@@ -2,19 +2,22 @@
 
 The peer record follows what changes (home nodes, address, mode, status) after a short rest; every record is signed
 anew each republish interval, with a later expiry and a higher sequence number. Before that it is read: a newer
-one, by another device of the same identity, is left alone. Refuses to know how a record finds its holders.
+one, by another device of the same identity, is left alone; so is one of which there are copies enough that live for
+long enough. What is due together is stored in one go. Refuses to know how a record finds its holders.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from dht.contact import Address, Contact
 from dht.engine import DhtEngine
+from dht.errors import LocalError
 from dht.events import (
     AddressChanged,
     GetDone,
@@ -39,6 +42,7 @@ from dht.records import (
 )
 from node.driver import Driver
 from node.node_events import EventLog, Published, PublishFailed
+from node.node_values import Value
 from node.protocols.peer_record import MAX_HOMES, Capability, PeerRecord
 from node.storage import DropOwn, OwnRecord, Snapshot, Storage, sequence_floor
 
@@ -49,6 +53,17 @@ FIRST_RETRY: Final = 5.0
 LONGEST_RETRY: Final = 300.0
 """Seconds until a record that too few nodes stored is tried again, doubling. UNSOURCED: presence is refreshed at most
 every 5 minutes."""
+
+BEATS: Final = 16
+"""Times in a republish interval at which anything is republished, an hour apart by default; each node has its own. So
+nodes that began together do not publish together for ever, and what one node stored within an hour goes in one go."""
+
+LIFE_LEFT: Final = 1.5
+"""Republish intervals that a record must still live for to be left as it is, where its copies are all there: until the
+next look, and half of one more in case nobody can be reached then. UNSOURCED"""
+
+READ_AT_ONCE: Final = 16
+"""Records looked at in one go before they are stored again. UNSOURCED"""
 
 PEER: Final = "peer"
 
@@ -77,6 +92,7 @@ class Publishing:
         storage: Storage,
         events: EventLog,
         *,
+        rng: random.Random,
         interval: float,
         ttl: float,
         capabilities: Capability,
@@ -93,6 +109,8 @@ class Publishing:
         self._events = events
         self._interval = interval
         self._ttl = ttl
+        self._beat = interval / BEATS
+        self._phase = rng.uniform(0.0, self._beat)
         self._capabilities = capabilities
         self._bound = bound
         self._fingerprint = fingerprint
@@ -120,16 +138,40 @@ class Publishing:
         self._own = {row.place: row for row in snapshot.own}
         self._own_changed.set()
 
-    async def put(self, kind: Kind, value: bytes, *, salt: bytes = b"", expected_seq: int | None = None) -> Receipt:
+    async def put(self, value: Value, *, expected_seq: int | None = None) -> Receipt:
         """Sign and store an app's record; returns once enough nodes have it, or all have spoken."""
-        record = await self._sign(kind, value, salt)
+        record = await self._sign(value.kind, value.data, value.record_salt)
         receipt = await self._put(record, expected_seq)
+        self._remember(record, receipt, value)
+        return receipt
+
+    async def put_many(self, values: Sequence[Value]) -> list[Receipt]:
+        """Sign and store an app's records in one go; returns once, for each, enough nodes have it or all have spoken.
+
+        Raises `LocalError` naming the one that is no record, or that is there twice, before any is stored.
+        """
+        records: list[SignedRecord] = []
+        numbers: dict[bytes, int] = {}
+        for number, value in enumerate(values, 1):
+            try:
+                record = await self._sign(value.kind, value.data, value.record_salt)
+            except LocalError as error:
+                raise LocalError(f"record {number}: {error}") from None
+            first = numbers.setdefault(record.place, number)
+            if first != number:
+                raise LocalError(f"record {number} would lie where record {first} does: give each its own salt")
+            records.append(record)
+        receipts = await self._put_all(records)
+        for record, receipt, value in zip(records, receipts, values, strict=True):
+            self._remember(record, receipt, value)
+        return receipts
+
+    def _remember(self, record: SignedRecord, receipt: Receipt, value: Value) -> None:
         verdicts = {verdict.refusal for verdict in receipt.verdicts}
         if receipt.ok or not verdicts & _NOT_OURS_ANY_MORE:
             # Even one that too few took is kept: it is stored again when there are more.
-            again = self._driver.now() + (self._pause(receipt) if receipt.ok else receipt.wait or FIRST_RETRY)
-            self._keep(OwnRecord(record.place, record.raw, salt, int(kind), again))
-        return receipt
+            again = self._again(receipt, FIRST_RETRY)
+            self._keep(OwnRecord(record.place, record.raw, value.record_salt, int(record.kind), again))
 
     # The peer record
 
@@ -151,7 +193,7 @@ class Publishing:
                 continue
             receipt = await self._publish_peer(record, retry)
             if receipt.ok:
-                retry, due = FIRST_RETRY, self._driver.now() + self._pause(receipt)
+                retry, due = FIRST_RETRY, self._again(receipt, retry)
             else:
                 due, retry = self._driver.now() + retry, min(retry * 2, LONGEST_RETRY)
 
@@ -224,36 +266,54 @@ class Publishing:
                     await self._own_changed.wait()
                 continue
             now = self._driver.now()
-            ok = True
-            for row in [row for row in self._own.values() if row.republish_at <= now]:
-                ok = await self._republish(row, retry) and ok
+            ok = await self._republish([row for row in self._own.values() if row.republish_at <= now], retry)
             retry = FIRST_RETRY if ok else min(retry * 2, LONGEST_RETRY)
 
-    async def _republish(self, row: OwnRecord, retry_in: float) -> bool:
-        """Store one row again; true when that is done with for this interval."""
+    async def _republish(self, rows: Sequence[OwnRecord], retry_in: float) -> bool:
+        """Store rows again, in one go; true when that is done with for this interval."""
+        wanted: list[bool] = []
+        for start in range(0, len(rows), READ_AT_ONCE):
+            wanted += await asyncio.gather(*(self._is_wanted(row) for row in rows[start : start + READ_AT_ONCE]))
         started = self._driver.now()
-        kind = Kind(row.kind)
-        old = decode_record(row.raw)
-        if kind is Kind.MUTABLE:
-            there = await self._driver.run(lambda engine, now: engine.get(row.place, now), GetDone)
-            if any(found.owner == old.owner and found.seq > old.seq for found in there.records):
+        # Without those that the app put anew meanwhile.
+        due = [row for row, want in zip(rows, wanted, strict=True) if want and self._own.get(row.place) is row]
+        records = [await self._signed_again(row) for row in due]
+        ok = True
+        for row, record, receipt in zip(due, records, await self._put_all(records), strict=True):
+            self._note(record.kind.name.lower(), record, receipt, started, retry_in)
+            if {verdict.refusal for verdict in receipt.verdicts} & _NOT_OURS_ANY_MORE and not receipt.ok:
                 self._drop(row)
-                return True
-        if self._own.get(row.place) is not row:
-            return True  # Put anew by the app meanwhile.
-        if kind is Kind.IMMUTABLE:
-            record = verify_record(old, started)
-        else:
-            record = await self._sign(kind, old.payload, row.salt)
-        receipt = await self._put(record, None)
-        self._note(kind.name.lower(), record, receipt, started, retry_in)
-        if {verdict.refusal for verdict in receipt.verdicts} & _NOT_OURS_ANY_MORE and not receipt.ok:
-            self._drop(row)
+                continue
+            if self._own.get(row.place) is row:
+                again = self._again(receipt, retry_in)
+                self._keep(OwnRecord(row.place, record.raw, row.salt, row.kind, again))
+            ok = ok and receipt.ok
+        return ok
+
+    async def _is_wanted(self, row: OwnRecord) -> bool:
+        """Whether a row is to be stored again: not when another device has stored a newer one, nor when enough nodes
+        hold it and will for long enough."""
+        if row.kind != Kind.MUTABLE:
             return True
-        if self._own.get(row.place) is row:
-            again = self._driver.now() + (self._pause(receipt) if receipt.ok else receipt.wait or retry_in)
-            self._keep(OwnRecord(row.place, record.raw, row.salt, row.kind, again))
-        return receipt.ok
+        config = self._driver.engine.config
+        enough = config.acknowledgements(config.k)
+        there = await self._driver.run(lambda engine, now: engine.get(row.place, now, quorum=enough), GetDone)
+        old = decode_record(row.raw)
+        if any(found.owner == old.owner and found.seq > old.seq for found in there.records):
+            self._drop(row)
+            return False
+        now = self._driver.now()
+        held = there.copies >= enough and any(found.raw == row.raw for found in there.records)
+        if held and old.expires - now >= LIFE_LEFT * self._interval and self._own.get(row.place) is row:
+            self._keep(OwnRecord(row.place, row.raw, row.salt, row.kind, self._next_beat(now)))
+            return False
+        return True
+
+    async def _signed_again(self, row: OwnRecord) -> SignedRecord:
+        old = decode_record(row.raw)
+        if row.kind == Kind.IMMUTABLE:
+            return verify_record(old, self._driver.now())
+        return await self._sign(Kind(row.kind), old.payload, row.salt)
 
     def _keep(self, row: OwnRecord) -> None:
         self._own[row.place] = row
@@ -282,11 +342,24 @@ class Publishing:
         )
         return done.receipt
 
-    def _pause(self, receipt: Receipt) -> float:
-        """Seconds until a record is stored again. All nodes of a small network may be too few for a grown one."""
-        config = self._driver.engine.config
+    async def _put_all(self, records: Sequence[SignedRecord]) -> list[Receipt]:
+        done: list[PutAcknowledged | PutDone] = await self._driver.run_many(
+            lambda engine, now: engine.put_many(records, now)
+        )
+        return [each.receipt for each in done]
+
+    def _again(self, receipt: Receipt, retry_in: float) -> float:
+        """When a record is to be stored again. All nodes of a small network may be too few for a grown one."""
+        config, now = self._driver.engine.config, self._driver.now()
+        if not receipt.ok:
+            return now + (receipt.wait or retry_in)
         few = receipt.stored < config.acknowledgements(config.k)
-        return min(self._interval, LONGEST_RETRY) if few else self._interval
+        return now + min(self._interval, LONGEST_RETRY) if few else self._next_beat(now)
+
+    def _next_beat(self, now: float) -> float:
+        """The first of this node's beats that is an interval away."""
+        earliest = now + self._interval
+        return earliest + (self._phase - earliest) % self._beat
 
     def _note(self, what: str, record: SignedRecord, receipt: Receipt, started: float, retry_in: float) -> None:
         now = self._driver.now()

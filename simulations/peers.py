@@ -6,6 +6,7 @@ Decides what survives a restart, and how the end of an operation finds who waits
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from dht.contact import Contact
@@ -186,6 +187,19 @@ class Peer:
             return op
 
         return self.host.command(run)
+
+    def ask_many(self, command: Callable[[Any, float], list[int]], ended: Callable[[int, Any], None]) -> None:
+        """Run `command(engine, now)`, which returns the numbers of several operations; `ended` is called when one of
+        them ends, with its place among them and as in `ask`."""
+        if self.host is None:
+            raise BadScenario(f"node {self.index} is not running: it takes no commands")
+        engine = self.engine
+
+        def run(_: Any, now: float) -> None:
+            for at, op in enumerate(command(engine, now + self.clock_offset)):
+                self.waiting[op] = partial(ended, at)
+
+        self.host.command(run)
 
     def join(self) -> None:
         """Walk to its neighbourhood by way of the world's first contacts; try again while nobody answers."""

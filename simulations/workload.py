@@ -112,6 +112,25 @@ class Workload(Ground):
         self._record(kind, started, by, receipt.ok, reason, receipt.stats)
         return PutOutcome(record, receipt, took, by)
 
+    async def put_records(self, records: Sequence[SignedRecord], by: Peer) -> list[PutOutcome]:
+        """Store records that are signed already in one go; each is recorded as an operation of the kind `put_many`."""
+        started = self.queue.now
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[PutOutcome]] = [loop.create_future() for _ in records]
+
+        def ended(at: int, done: OperationEvent | None) -> None:
+            took = self.queue.now - started
+            receipt = done.receipt if isinstance(done, PutAcknowledged | PutDone) else None
+            if receipt is None:
+                self.abandoned += 1
+            else:
+                reason = "" if receipt.ok else max(receipt.reasons, key=receipt.reasons.__getitem__, default="nobody")
+                self._record("put_many", started, by, receipt.ok, reason, receipt.stats)
+            futures[at].set_result(PutOutcome(records[at], receipt, took, by))
+
+        by.ask_many(lambda engine, now: list(engine.put_many(records, now)), ended)
+        return list(await asyncio.gather(*futures))
+
     async def get(
         self,
         what: SignedRecord | PutOutcome | bytes,

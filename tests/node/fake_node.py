@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from node.node_results import (
     SendOutcome,
     WayPing,
 )
+from node.node_values import Value
 from node.node_watching import RecordNews
 from node.ports import PairTried, WayTried
 from node.protocols.peer_record import Capability, PeerRecord
@@ -164,6 +165,9 @@ class FakeNode:
         refusal = Refusal.CAS_MISMATCH if expected_seq not in (None, 0) else Refusal.NONE
         self.records[record.place] = record
         return Receipt(record.place, record.seq, (Verdict(CONTACT, refusal, record.seq),), 1, STATS)
+
+    async def put_many(self, values: Sequence[Value]) -> list[Receipt]:
+        return [await self.put(value.data, salt=value.salt, topic=value.topic) for value in values]
 
     async def get(self, *, owner: PublicKey | None, salt: bytes | None, place: bytes | None) -> GetOutcome:
         if place is None:

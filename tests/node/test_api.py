@@ -76,6 +76,15 @@ async def test_a_value_comes_back_as_it_went_in(api):
     assert (await api.call("get", {"place": receipt["place"]}))["found"] is True
 
 
+async def test_many_values_have_a_receipt_each(api):
+    records = [{"value_base64": "YQ==", "salt_base64": "c2FsdA=="}, {"value_base64": "Yg=="}]
+    document = await api.call("put-many", {"records": records})
+    assert document["ok"] is True
+    assert [receipt["stored"] for receipt in document["receipts"]] == [1, 1]
+    for receipt in document["receipts"]:
+        assert (await api.call("get", {"place": receipt["place"]}))["found"] is True
+
+
 async def test_a_text_value_is_readable(api):
     receipt = await api.call("put", {"value_base64": base64.b64encode("grüße".encode()).decode()})
     document = await api.call("get", {"place": receipt["place"]})
@@ -94,6 +103,10 @@ async def test_a_text_value_is_readable(api):
         ("put", {"value_base64": "", "expected_seq": 1}, "bad-input", "salt"),
         ("put", {"value_base64": "", "salt_base64": "aa==", "expected_seq": True}, "bad-input", "a whole number"),
         ("put", {"value_base64": "", "salt_base64": "aa==", "topic": "x"}, "bad-input", "not both"),
+        ("put-many", {}, "bad-input", "1 to 1000 entries"),
+        ("put-many", {"records": []}, "bad-input", "1 to 1000 entries"),
+        ("put-many", {"records": [1]}, "bad-input", "list of objects"),
+        ("put-many", {"records": [{"value_base64": "", "x": 1}]}, "bad-input", "records[0]: unknown parameter x"),
         ("get", {}, "bad-input", "give a salt"),
         ("get", {"place": "zz"}, "bad-input", "40 hexadecimal digits"),
         ("frobnicate", {}, "unknown-command", "frobnicate"),

@@ -250,3 +250,42 @@ def test_a_crowded_place_is_warned_of(rookery, monkeypatch):
         assert "more nodes lie around this place than chance puts there" in rookery(*command).stderr
     monkeypatch.setattr("tests.node.fake_node.STATS", STATS)
     assert "than chance" not in rookery("find", FRIEND.text).stderr
+
+
+def test_put_many_stores_each_line_of_a_file(rookery, nodes, tmp_path: Path):
+    lines = ['{"value": "blue", "salt": "colour"}', "", '{"value_base64": "AAE="}']
+    (tmp_path / "records").write_text("\n".join(lines))
+    for args, given in ((["--many", "records"], None), (["--many", "-"], "\n".join(lines))):
+        result = rookery("put", *args, input=given)
+        assert result.exit_code == 0
+        assert sorted(record.payload for record in nodes[-1].records.values()) == [b"\x00\x01", b"blue"]
+        assert len(result.stdout.splitlines()) >= 3
+    assert [one["stored"] for one in json.loads(rookery("put", "--many", "records", "--json").stdout)["receipts"]] == [
+        1,
+        1,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("{", "line 1"),
+        ("[1]", "expected a JSON object of strings"),
+        ('{"value": 1}', "expected a JSON object of strings"),
+        ('{"salt": "s"}', "value_base64 is missing"),
+        ('{"value": "x", "salt": "s", "topic": "t"}', "not both"),
+        ('{"value": "x", "slat": "s"}', "unknown parameter slat"),
+        ("", "has no records"),
+    ],
+)
+def test_put_many_names_what_is_wrong(rookery, tmp_path: Path, line: str, part: str):
+    (tmp_path / "records").write_text(line + "\n")
+    result = rookery("put", "--many", "records")
+    assert result.exit_code == 2
+    assert part in result.stderr
+
+
+def test_put_many_takes_nothing_beside_its_file(rookery, tmp_path: Path):
+    (tmp_path / "records").write_text('{"value": "x"}\n')
+    assert rookery("put", "x", "--many", "records").exit_code == 2
+    assert rookery("put", "--many", "records", "--topic", "t").exit_code == 2

@@ -7,11 +7,13 @@ from contextlib import AsyncExitStack
 import pytest
 
 from dht.config import DhtConfig
+from dht.errors import LocalError
 from dht.identity import IdentityKey, PublicKey
 from dht.records import Kind, sign_record
 from node.node_events import Alone, Published, PublishFailed
 from node.node_joining import LONGEST_PAUSE
 from node.node_results import Reason
+from node.node_values import Value
 from simulations.events import EventQueue
 from simulations.latency import Constant
 from simulations.loop import run as run_virtually
@@ -60,6 +62,69 @@ def test_records_are_published_again_with_higher_numbers_and_live_on(virtually):
         assert read.found and read.records[0].seq > written.seq and read.records[0].payload == b"value"
         assert (await others[1].find(one.identity)).found
         assert kinds(one).count("Published") >= 6
+
+    virtually(scenario)
+
+
+def test_many_are_stored_and_published_again_in_one_go(virtually):
+    async def scenario(net, simulated):
+        one = await net.start("one", listen="10.0.0.1", republish_interval=HOUR, record_ttl=3 * HOUR)
+        others = [await net.start(f"n{i}", listen=f"10.0.1.{i}") for i in range(1, 4)]
+        assert await one.wait_joined(30)
+        values = [Value(b"a", salt=b"1"), Value(b"b", salt=b"2"), Value(b"c"), Value(b"d", topic="chess")]
+        receipts = await one.put_many(values)
+        assert all(receipt.ok for receipt in receipts) and len({receipt.place for receipt in receipts}) == 4
+        assert (await others[0].get(owner=one.identity, salt=b"2")).records[0].payload == b"b"
+        with pytest.raises(LocalError, match="record 2: "):
+            await one.put_many([Value(b"x", salt=b"3"), Value(bytes(2000), salt=b"4")])
+        with pytest.raises(LocalError, match="record 2 would lie where record 1 does"):
+            await one.put_many([Value(b"x", salt=b"3"), Value(b"y", salt=b"3")])
+        assert not (await others[0].get(owner=one.identity, salt=b"3")).found
+        await asyncio.sleep(700)
+        again = [event for event in one.recent_events() if isinstance(event, Published) and event.what != "peer"]
+        assert {event.place for event in again} >= {receipt.place for receipt in receipts}
+        last = [event.time for event in again[-4:]]
+        assert max(last) - min(last) < 1.0
+        assert (await others[1].get(place=receipts[2].place)).found
+
+    virtually(scenario)
+
+
+def test_what_enough_nodes_hold_for_long_enough_is_not_published_again(virtually):
+    async def scenario(net, simulated):
+        few = {"dht": DhtConfig(k=4)}
+        others = [await net.start(f"n{i}", listen=f"10.0.1.{i}", parts=few) for i in range(1, 6)]
+        one = await net.start("one", listen="10.0.0.1", republish_interval=HOUR, record_ttl=3 * HOUR, parts=few)
+        assert await one.wait_joined(30)
+        await asyncio.sleep(60)
+        first = await one.put(b"value", salt=b"s")
+        assert first.stored >= 3
+        began = one.inside.driver.now()
+        await asyncio.sleep(1.5 * HOUR)
+        read = await others[0].get(owner=one.identity, salt=b"s")
+        assert read.records[0].seq == first.seq  # seen, and left as it was: it lives for two more hours
+        await asyncio.sleep(1 * HOUR)
+        read = await others[0].get(owner=one.identity, salt=b"s")
+        assert read.records[0].seq > first.seq
+        anew = [event for event in one.recent_events() if isinstance(event, Published) and event.what == "mutable"]
+        assert len(anew) == 1 and anew[0].time - began >= 2 * HOUR
+
+    virtually(scenario)
+
+
+def test_each_node_publishes_at_beats_of_its_own_never_before_an_interval_is_over(virtually):
+    async def scenario(net, simulated):
+        beats = set()
+        for index in range(6):
+            node = await net.start(f"n{index}", listen=f"10.0.1.{index + 1}", republish_interval=16 * HOUR)
+            publishing = node.inside.publishing
+            now = 1_800_000_000.0
+            waits = [publishing._next_beat(now + minute * 60) - now - minute * 60 for minute in range(120)]
+            assert all(16 * HOUR <= wait <= 17 * HOUR for wait in waits)
+            # What was stored within one beat is due together.
+            assert len({round(publishing._next_beat(now + minute * 60)) for minute in range(120)}) <= 3
+            beats.add(round(publishing._next_beat(now)))
+        assert len(beats) == 6
 
     virtually(scenario)
 

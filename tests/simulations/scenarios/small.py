@@ -33,6 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "partition": {"nodes": 36, "records": 6, "reads": 12, "minutes": 18, "rounds": 6},
     "presence": {"nodes": 30, "within": 0.2, "quiet": 1, "joins": 2, "deaths": 2, "partition": 1},
     "profiles": {"servers": 20, "each": 1, "friends": 1, "minutes": 3, "rounds": 1},
+    "publish-many": {"nodes": 40, "records": 20, "publishers": 2, "reads": 10},
     "record-survival": {"nodes": 25, "records": 6, "reads": 10, "hours": 2, "repair_hours": 0.5},
     "republish": {"nodes": 30, "records": 1, "hours": 0.5},
     "spoof": {"nodes": 20, "per_second": 20, "seconds": 1},
