@@ -1,5 +1,6 @@
 """Maps of a network: as JSON, CSV and a picture; and the command that makes them."""
 
+import asyncio
 import csv
 import json
 from xml.etree import ElementTree
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from dht.errors import LocalError
 from node import node_map
 from node.cli import app
+from node.cli_crawl import crawled
 from node.config import NodeConfig
 from node.node import Node
 from node.node_crawling import Crawler
@@ -107,3 +109,30 @@ def test_bad_input_is_said_before_anybody_is_asked(rookery, args, said) -> None:
     result = rookery(*args)
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+async def test_what_is_stopped_is_kept_and_gone_on_with(tmp_path, monkeypatch, capsys) -> None:
+    async with Node(NodeConfig(data_dir=tmp_path / "a", listen="127.0.0.1", port=0, mode="server")) as one:
+        contact = one.status().contact
+        config = NodeConfig(data_dir=tmp_path / "b", mode="client", listen="127.0.0.1", port=0, contacts=(contact,))
+        async with Node(config) as two:
+            assert await two.wait_joined(10)
+            going, told = asyncio.Event(), Crawler.crawl
+
+            async def crawl(crawler, **options):
+                asyncio.get_running_loop().call_soon(going.set)
+                return await told(crawler, **options)
+
+            monkeypatch.setattr(Crawler, "crawl", crawl)
+            # One question a second, of a hundred: Ctrl-C cancels the command's task long before the last.
+            task = asyncio.ensure_future(crawled(two, None, rate=1.0, questions=100, seconds=None, quiet=True))
+            await going.wait()
+            task.cancel()
+            part = await task
+            assert not part.complete
+            assert "stopped: the map has what was found so far" in capsys.readouterr().err
+
+            before = node_map.from_json(node_map.to_json(part))
+            whole = await crawled(two, before, rate=200.0, questions=2, seconds=None, quiet=True)
+    assert [(node.contact, node.state) for node in whole.nodes] == [(contact, "answered")]
+    assert whole.complete
