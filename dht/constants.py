@@ -81,3 +81,10 @@ MAX_SIGNAL: Final = 900
 
 SIGNAL_HANDLE_BYTES: Final = 20
 """Recipient of a SIGNAL: the place of an identity, or a random handle for the way back."""
+
+MAX_AGAIN: Final = 300
+"""Longest silence in seconds after which a home node says AGAIN: as long as a token is fresh, so that it goes to an
+address that was proven within that time."""
+
+MAX_ENTRY: Final = 390
+"""Longest life in seconds of a forwarding entry: `MAX_AGAIN`, and the ordinary life of one beyond it."""

@@ -5,6 +5,7 @@ What a message means is decided there; here it is decided whether it counts at a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from dht.contact import Address, Contact, pack_address, unpack_contact, unpack_contacts
@@ -19,6 +20,7 @@ from dht.operation import Context
 from dht.responder import AnyTable, Asking, Responder
 from dht.watching import Watching
 from dht.wire import (
+    Again,
     DialBack,
     DownHint,
     FindNode,
@@ -68,7 +70,9 @@ class Dispatch:
         families: Families,
         notices: Notices,
         watching: Watching,
+        on_again: Callable[[bytes, Address, int, float], bool],
     ) -> None:
+        """`on_again`: told of an AGAIN with sender, address and request id; says whether anybody waited for it."""
         self._context = context
         self._exchange = exchange
         self._responder = responder
@@ -76,6 +80,7 @@ class Dispatch:
         self._families = families
         self._notices = notices
         self._watching = watching
+        self._on_again = on_again
 
     def on_message(self, message: Message, key: bytes, address: Address, now: float) -> None:
         """A reply, or a message that has none."""
@@ -83,6 +88,9 @@ class Dispatch:
             self._families.of(address[0], now).outlook.on_probe(key, message, address, now)
         elif isinstance(message, DownHint):
             self._on_down_hint(message, now)
+        elif isinstance(message, Again):
+            if not self._on_again(key, address, message.rid, now):
+                self._context.count("again_unasked")
         else:
             self._on_reply(message, key, address, now)
 
@@ -163,6 +171,7 @@ class Dispatch:
             if isinstance(request, Register):
                 return self._inbox.on_register(request, contact, asking, now)
             if isinstance(request, Signal):
+                self._context.requests.note_signal(contact, now)
                 return self._inbox.on_signal(request, contact, asking, now, server=seat.server)
             if isinstance(request, Watch):
                 return self._notices.on_watch(request, contact, asking, now)

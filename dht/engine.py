@@ -27,7 +27,8 @@ from dht.inbox import Inbox
 from dht.keeping import Keepers
 from dht.known import Known
 from dht.limits import Tokens
-from dht.meeting import HomeKeeper, SignalOperation
+from dht.meeting import SignalOperation
+from dht.meeting_homes import HomeKeeper
 from dht.notices import Notices
 from dht.operation import Operation, QuietWalk
 from dht.operation_whole import SwapInTurn, WholeFind, WholeGet, WholeJoin, WholePut, begin
@@ -65,6 +66,7 @@ class DhtEngine(Known):
         self.own_key = node_key.public
         self.counters: Counter[str] = Counter()
         self.verdicts = verdicts if verdicts is not None else VerdictCache()
+        self.sent_at = now
         self._store = Store(0, config)
         # Lists, though they are queues: they are short, and a deque takes 760 bytes.
         self._events: list[Event] = []
@@ -90,7 +92,14 @@ class DhtEngine(Known):
         self._store.move(self.own_id)
         self._bridge = Bridge(self, config, self._store, rng)
         self._dispatch = Dispatch(
-            self, self._exchange, self._responder, self._inbox, self._families, self._notices, self.watching
+            self,
+            self._exchange,
+            self._responder,
+            self._inbox,
+            self._families,
+            self._notices,
+            self.watching,
+            lambda *again: any(keeper.on_again(*again) for keeper in self._homes),
         )
         self._homes: Keepers[HomeKeeper] = Keepers()
         self._waiting: list[Operation] = []
@@ -114,12 +123,15 @@ class DhtEngine(Known):
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
         """Return what is to be sent now, each datagram with its destination."""
-        return self._exchange.take_out()
+        out = self._exchange.take_out()
+        if out:
+            self.sent_at = now
+        return out
 
     def next_timer(self) -> float | None:
         """When `handle_timer` is to be called next, Unix seconds."""
         # Asked after every datagram: each part keeps its own time ready.
-        first = min(self._families.due, self._homes.due)
+        first = min(self._families.due, self._homes.due, self._inbox.due)
         first = min(first, self._notices.due, self.watching.due, self._crawling.due, self._bridge.due)
         timer = self.requests.next_timer()
         if timer is not None and timer < first:
@@ -142,7 +154,7 @@ class DhtEngine(Known):
                     self._exchange.resend(pending)
                 pending.owner.on_slow(pending, now)
         self._families.tick(now)
-        for part in (self._homes, self._notices, self.watching, self._crawling, self._bridge):
+        for part in (self._homes, self._inbox, self._notices, self.watching, self._crawling, self._bridge):
             if part.due <= now:
                 part.tick(now)
         for record in self._store.expire(now):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dht.config import DhtConfig
+from dht.constants import MAX_ENTRY
 from dht.contact import Contact
 from dht.identity import PublicKey, verify_strict
 from dht.limits import RateLimiter
@@ -37,22 +38,33 @@ class Entry:
 
 
 class Forwarding:
-    """The entries, bounded and expiring; the oldest goes first when full."""
+    """The entries, bounded and expiring."""
 
     def __init__(self, config: DhtConfig, own_key: bytes) -> None:
         self._config = config
         self._own_key = own_key
-        self._entries: OrderedDict[bytes, Entry] = OrderedDict()
+        self._entries: dict[bytes, Entry] = {}
         self._handles: OrderedDict[bytes, Entry] = OrderedDict()
         self._rate = RateLimiter(config.signal_rate, config.signal_rate * 4)
+        self._full_until = 0.0
+        """No entry ends before this."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def register(
-        self, owner: bytes, contact: Contact, token: bytes, expires: int, signature: bytes, now: float
+        self,
+        owner: bytes,
+        contact: Contact,
+        token: bytes,
+        expires: int,
+        signature: bytes,
+        now: float,
+        *,
+        wanted: float = 0.0,
     ) -> tuple[Refusal, float]:
-        """Set up or renew the entry of an identity. Returns the refusal and the lifetime in seconds."""
+        """Set up or renew the entry of an identity. Returns the refusal and the lifetime in seconds: `wanted`, if that
+        is longer than the ordinary one and there is room."""
         if not now - CLOCK_TOLERANCE < expires < now + CLOCK_TOLERANCE + self._config.home_lifetime:
             return Refusal.EXPIRED, 0.0
         message = registration_message(contact.key, self._own_key, token, expires)
@@ -63,9 +75,13 @@ class Forwarding:
             self._drop_expired(now)
             if len(self._entries) >= self._config.max_forwards:
                 return Refusal.FULL, 0.0
-        self._entries[place] = Entry(contact, now + self._config.home_lifetime)
-        self._entries.move_to_end(place)
-        return Refusal.NONE, self._config.home_lifetime
+        lifetime = self._config.home_lifetime
+        if len(self._entries) * 2 < self._config.max_forwards:
+            # Beyond, places must be renewed as often as ever: whoever would squat on all of them pays no less.
+            lifetime = max(lifetime, min(wanted, MAX_ENTRY))
+        self._entries[place] = Entry(contact, now + lifetime)
+        self._full_until = min(self._full_until, now + lifetime)
+        return Refusal.NONE, lifetime
 
     def remember_reply(self, handle: bytes, contact: Contact, now: float) -> bool:
         """Let an answer find its way back to who asked. False when the handle is taken by somebody else."""
@@ -92,5 +108,8 @@ class Forwarding:
         return self._rate.allow(recipient, now)
 
     def _drop_expired(self, now: float) -> None:
-        while self._entries and next(iter(self._entries.values())).expires <= now:
-            self._entries.popitem(last=False)
+        if now < self._full_until:
+            return  # a flood of registrations must not make a flood of searches
+        for place in [place for place, entry in self._entries.items() if entry.expires <= now]:
+            del self._entries[place]
+        self._full_until = min((entry.expires for entry in self._entries.values()), default=0.0)

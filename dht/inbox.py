@@ -1,4 +1,4 @@
-"""Answers to the requests of meeting: SIGNAL, REGISTER and DIAL_BACK; and the signals that are for ourselves."""
+"""Answers to the requests of meeting: SIGNAL, REGISTER, REGISTER_FOR and DIAL_BACK; the signals that are for us."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from dht.dialback import DialBackAnswers
 from dht.events import ProbeRequested, SignalReceived
 from dht.exchange import Exchange
 from dht.forwarding import Forwarding
-from dht.identity import IdentityKey
+from dht.forwarding_reminders import Reminders
+from dht.identity import IdentityKey, PublicKey
 from dht.limits import RateLimiter, source_of
 from dht.meeting import Forward
 from dht.operation import Context
 from dht.records import Refusal, peer_place
 from dht.responder import Asking
-from dht.wire import DialBack, Dialed, Message, Probe, Register, Registered, Signal, Signaled
+from dht.wire import Again, DialBack, Dialed, Message, Probe, Register, Registered, RegisterFor, Signal, Signaled
 
 _HANDLE_LIFETIME: Final = 60.0
 """Seconds we take answers under a reply handle of ours. UNSOURCED: twice what home nodes keep theirs."""
@@ -43,6 +44,17 @@ class Inbox:
         self._handles: OrderedDict[bytes, float] = OrderedDict()
         self._own_rate = RateLimiter(config.signal_rate * 4, config.signal_rate * 16)
         self._in_flight: dict[tuple[bytes, int], Forward] = {}
+        self._reminders = Reminders()
+
+    @property
+    def due(self) -> float:
+        """When `tick` is to be called, Unix seconds."""
+        return self._reminders.due
+
+    def tick(self, now: float) -> None:
+        """Say AGAIN to those who wanted to hear it by now."""
+        for contact, rid in self._reminders.take_due(now):
+            self._exchange.send(contact.key, contact.address, Again(rid, b""))
 
     @property
     def forwards(self) -> int:
@@ -71,12 +83,21 @@ class Inbox:
         return None if refusal is None else Signaled(request.rid, asking.token, refusal)
 
     def on_register(self, request: Register, contact: Contact, asking: Asking, now: float) -> Message:
-        """REGISTER → REGISTERED."""
+        """REGISTER or REGISTER_FOR → REGISTERED."""
         refusal, lifetime = Refusal.BAD_TOKEN, 0.0
         if asking.proven:
             refusal, lifetime = self._forwarding.register(
-                request.owner, contact, request.token, request.expires, request.signature, now
+                request.owner,
+                contact,
+                request.token,
+                request.expires,
+                request.signature,
+                now,
+                wanted=request.lifetime if isinstance(request, RegisterFor) else 0.0,
             )
+        if refusal is Refusal.NONE:
+            again = request.again if isinstance(request, RegisterFor) else 0
+            self._reminders.set(peer_place(PublicKey(request.owner)), contact, request.rid, again, now)
         ipv6 = ":" in asking.address[0]
         elsewhere = (pack_address(own) for own in self._public() if (":" in own[0]) != ipv6)
         other = next(elsewhere, b"") if refusal is Refusal.NONE else b""

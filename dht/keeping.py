@@ -18,6 +18,9 @@ from dht.requests import Pending
 SOON: Final = 0.1
 """Seconds until the next tick at the least: what is due is done in the tick itself. UNSOURCED"""
 
+RENEWED_AFTER: Final = 8 / 9
+"""Part of an entry's life after which it is renewed at the latest: 80 of 90 s leave three time-outs."""
+
 _LOST_AFTER: Final = 5.0
 """Seconds a node has to answer when our address has changed. UNSOURCED: longer than the longest time-out."""
 
@@ -46,6 +49,8 @@ class EntryKeeper(Operation):
         """Who may be asked for an entry, best first."""
         self.entries: dict[Contact, float] = {}
         """Where entries stand, and when they end."""
+        self.granted: dict[Contact, tuple[float, float]] = {}
+        """When entries were granted or renewed last, and for how many seconds."""
         self.trying: dict[Contact, int] = {}
         self.refused: set[Contact] = set()
         self.looking = False
@@ -85,8 +90,7 @@ class EntryKeeper(Operation):
         """Do what is due, and what soon will be: entries are renewed together. Returns when to call again."""
         for node in [node for node, until in self.entries.items() if until <= now]:
             del self.entries[node]
-        renew_before = now + self.lifetime - self.keepalive + max(self.beat, self.context.config.timer_slack)
-        for node in [node for node, until in self.entries.items() if until <= renew_before]:
+        for node in self.to_renew(now):
             if node not in self.trying:
                 self._try(node, 1, now)
         if not self.looking and now >= self.next_look:
@@ -96,12 +100,24 @@ class EntryKeeper(Operation):
         self.changed(now)
         return self.next_tick(now)
 
+    def renew_at(self, node: Contact) -> float:
+        """When the entry at a node is to be renewed at the latest."""
+        at, lifetime = self.granted.get(node, (0.0, 0.0))
+        return at + min(self.wait(node), lifetime * RENEWED_AFTER)
+
+    def wait(self, node: Contact) -> float:
+        """Seconds from one renewal at a node to the next, as far as it is ours to say."""
+        return self.keepalive
+
+    def to_renew(self, now: float) -> list[Contact]:
+        """Where entries are to be renewed now."""
+        early = now + max(self.beat, self.context.config.timer_slack)
+        return [node for node in self.entries if self.renew_at(node) <= early]
+
     def next_tick(self, now: float) -> float:
         """When something is to be done: never sooner than in a moment, and not later than anything could go wrong."""
         waiting = [until for node, until in self.entries.items() if node in self.trying]
-        waiting += [
-            until - self.lifetime + self.keepalive for node, until in self.entries.items() if node not in self.trying
-        ]
+        waiting += [self.renew_at(node) for node in self.entries if node not in self.trying]
         if not self.looking:
             waiting.append(self.next_look)
         return max(now + SOON, min(waiting, default=now + self.beat))
@@ -109,6 +125,7 @@ class EntryKeeper(Operation):
     def renew_all(self, now: float) -> None:
         """Our address is another: ask for every entry again, now."""
         self.entries = dict.fromkeys(self.entries, now + _LOST_AFTER)
+        self.granted.clear()
         self.look_soon(now)
 
     def look_soon(self, now: float) -> None:
@@ -129,7 +146,10 @@ class EntryKeeper(Operation):
         """A node has answered."""
         tries = self.trying.pop(node, 0)
         if refusal is Refusal.NONE:
-            self.entries[node] = now + min(lifetime, self.lifetime)
+            lifetime = min(lifetime, self.lifetime)
+            self.entries[node] = now + lifetime
+            self.granted = {one: self.granted[one] for one in self.entries if one in self.granted}
+            self.granted[node] = now, lifetime
         elif refusal is Refusal.BAD_TOKEN and tries < _TRIES:
             self._try(node, tries + 1, now)
             return

@@ -5,13 +5,14 @@ Decides the names by which the node, the simulator and tests read an engine. Ref
 
 from __future__ import annotations
 
+from dht.config import DhtConfig
 from dht.contact import Address, Contact
 from dht.events import Mode
 from dht.families import Families
 from dht.inbox import Inbox
 from dht.keeping import Keepers
 from dht.maintenance import Maintenance
-from dht.meeting import HomeKeeper
+from dht.meeting_homes import HomeKeeper
 from dht.nat_report import NatReport
 from dht.notices import Notices
 from dht.outlook import Outlook
@@ -23,6 +24,7 @@ from dht.store import Store
 class Known:
     """The part of an engine that is asked what it knows."""
 
+    config: DhtConfig
     _families: Families
     _store: Store
     _inbox: Inbox
@@ -91,6 +93,11 @@ class Known:
         """The routing tables, IPv4 first."""
         return [contact for seat in self._families.all for contact in seat.table]
 
+    def answering(self) -> list[Contact]:
+        """Those known that have not left our last question unanswered."""
+        seats = self._families.all
+        return [contact for seat in seats for contact in seat.table if contact.key not in seat.table.suspects]
+
     def held_records(self) -> int:
         """Records held for others."""
         return len(self._store)
@@ -110,6 +117,11 @@ class Known:
     def homes(self) -> tuple[Contact, ...]:
         """The nodes that forward to the identities served here."""
         return tuple(dict.fromkeys(home for keeper in self._homes for home in keeper.homes))
+
+    @property
+    def kept_open(self) -> float:
+        """Seconds between datagrams that keep a way through our router open, as far as it is known."""
+        return min((keeper.keepalive for keeper in self._homes), default=self.config.home_keepalive)
 
     def homes_elsewhere(self) -> tuple[Contact, ...]:
         """Those of them that have an address of the family we do not reach them by, at that address."""

@@ -52,6 +52,8 @@ class Context(Protocol):
     requests: Requests
     verdicts: VerdictCache
     own_key: bytes
+    sent_at: float
+    """When the last datagram left, Unix seconds."""
 
     @property
     def families(self) -> Families:
@@ -87,6 +89,10 @@ class Context(Protocol):
 
     def count(self, what: str) -> None:
         """Count an occurrence."""
+
+    @property
+    def kept_open(self) -> float:
+        """Seconds between datagrams that keep a way through our router open, as far as it is known."""
 
     def held(self, place: bytes, now: float) -> list[SignedRecord]:
         """What we hold at a place for others."""

@@ -79,7 +79,7 @@ class RoundTrip:
 class PeerState(RoundTrip):
     """What we remember of a node that answered."""
 
-    __slots__ = ("failed_at", "failures", "seen", "token", "token_at")
+    __slots__ = ("failed_at", "failures", "seen", "spoke", "token", "token_at")
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,6 +88,9 @@ class PeerState(RoundTrip):
         was one disturbance."""
         self.failed_at = 0.0
         self.seen = 0.0
+        """When it last answered."""
+        self.spoke = 0.0
+        """When it last handed us a signal."""
         self.token = b""
         self.token_at = 0.0
 
@@ -154,6 +157,12 @@ class Requests:
     def peer(self, contact: Contact) -> PeerState | None:
         """What is known of a node at its address, or None if it never answered from there."""
         return self._peers.get(contact.packed)
+
+    def note_signal(self, contact: Contact, now: float) -> None:
+        """A node handed us a signal; counts where we know it."""
+        peer = self._peers.get(contact.packed)
+        if peer is not None:
+            peer.spoke = now
 
     def silent(self, contacts: Collection[Contact], before: float) -> tuple[list[Contact], float]:
         """Those of `contacts` that have not answered since `before`, longest silent first; and when the

@@ -69,7 +69,7 @@ class Watcher(EntryKeeper):
         """Seconds between renewals: behind a router as often as its mapping needs, so that notices come through."""
         config = self.context.config
         reached = self.context.families.main.own_contact is not None
-        return config.watch_keepalive if reached else config.home_keepalive
+        return config.watch_keepalive if reached else self.context.kept_open
 
     @property
     def lifetime(self) -> float:

@@ -17,6 +17,7 @@ from msgspec import Meta
 from dht.constants import (
     ID_BYTES,
     KEY_BYTES,
+    MAX_AGAIN,
     MAX_BATCH,
     MAX_CONTACTS,
     MAX_MESSAGE,
@@ -268,6 +269,22 @@ class StoredMany(Message, frozen=True, array_like=True, gc=False, tag=24):
     nodes6: Nodes6
 
 
+class RegisterFor(Register, frozen=True, array_like=True, gc=False, tag=25):
+    """Forward what comes for `owner` for so long, and say something after a silence, unasked.
+
+    A message of its own, not two fields more of REGISTER: who does not know it has still taken the ordinary one.
+    """
+
+    lifetime: Seconds
+    """How long the entry is to stand; at least the responder's own lifetime, at most `constants.MAX_ENTRY`."""
+    again: Annotated[int, Meta(ge=0, le=MAX_AGAIN)]
+    """Seconds after which to send AGAIN, once; 0 for never."""
+
+
+class Again(Message, frozen=True, array_like=True, gc=False, tag=26):
+    """The time that your REGISTER_FOR named is over, and this comes unasked; no reply."""
+
+
 AnyMessage = (
     Ping
     | Pong
@@ -293,6 +310,8 @@ AnyMessage = (
     | Want
     | PutMany
     | StoredMany
+    | RegisterFor
+    | Again
 )
 
 _encode: Final = msgspec.msgpack.Encoder().encode

@@ -60,13 +60,13 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
         "home_check": 300.0,
         "look_up_head_start": 1.0,
     },
-    # Awake as rarely as being reachable allows: once a minute, for everything that is due.
+    # Awake as rarely as being reachable allows: as `home_check` is long, entries at home nodes are renewed as rarely as
+    # the router is found to allow. What else is due comes about once a minute.
     BATTERY_SAVER: {
         "mode": "client",
         "relay": "never",
         "stun": False,
         "port_mapping": False,
-        "home_keepalive": 60.0,
         "home_check": 300.0,
         "upkeep_interval": 900.0,
         "timer_slack": 60.0,
@@ -87,9 +87,9 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
         "presence_refresh": 3600.0,
     },
 }
-"""What each profile sets. The figures are UNSOURCED but for the keep-alive of `battery-saver`: of 34 home routers the
-median kept a UDP mapping that is used both ways for 3 minutes, and all but a few for more than one (Hätönen et al., IMC
-2010, figure 5)."""
+"""What each profile sets. The figures are UNSOURCED but for `home_check` of `battery-saver`, to which renewals are
+stretched: of 34 home routers the median kept a UDP mapping that is used both ways for 3 minutes, and all but a few for
+more than one (Hätönen et al., IMC 2010, figure 5)."""
 
 
 class ProfileSettings(Settings):

@@ -15,8 +15,8 @@ class UpkeepSettings(Settings):
 
     home_keepalive: float = setting(
         25.0,
-        "Seconds between renewals of the entries by which others reach this node behind its router. A router that "
-        "forgets sooner cuts it off in between, until the other port that it gives next time tells.",
+        "Seconds between renewals of the entries by which others reach this node behind its router, to begin with: "
+        "with a longer `home_check` they become as rare as the router is found to allow, or more frequent.",
         allowed="seconds, from 5 to 80",
         source="RFC 4787 REQ-5 asks routers for 120 s; many give 30",
         ge=5,
@@ -25,7 +25,8 @@ class UpkeepSettings(Settings):
     home_check: float = setting(
         6.0,
         "Seconds of silence after which a home node is asked whether it lives: one that dies is replaced within "
-        "10 s. From the keep-alive's length up nothing is asked in between: that spares a battery.",
+        "10 s. From the keep-alive's length up nothing is asked in between, and renewals stretch up to this, at the "
+        "most 290 s: that spares a battery.",
         allowed="seconds, from 2 to 300",
         source="10 s less two questions' time-outs (docs/results/homes.md)",
         ge=2,

@@ -128,13 +128,21 @@ class Joining:
         if now < self._next_anew:
             return f"the lists were asked {LIST_PAUSE - (self._next_anew - now):.0f} s ago"
         self._next_anew = now + LIST_PAUSE
-        before = frozenset(self._driver.engine.contacts())
+        # Who has left a question unanswered may be back, and counts as new then.
+        before = frozenset(self._driver.engine.answering())
         await self._load_list(alone=False)
         named = await _resolved(self._named) if self._named else []
-        contacts = [one for one in (*self._listed, *named, *self._known) if one not in before]
-        if contacts:
-            await self._walk(contacts)
-        return "" if frozenset(self._driver.engine.contacts()) - before else "the lists led to nobody new"
+        first = dict.fromkeys((*self._listed, *named, *self._known))
+        contacts = [one for one in first if one not in before]
+        if not contacts:
+            return "every first contact is known, and answers" if first else "no list and no first contact is known"
+        done = await self._driver.run(lambda engine, now: engine.join(contacts, now), JoinDone)
+        if frozenset(self._driver.engine.answering()) - before:
+            return ""
+        if not done.stats.replies:
+            others = f", nor any of the {len(before)} others known" if before else ""
+            return f"none of {len(contacts)} first contacts answers{others}"
+        return f"none of {len(contacts)} first contacts answers, and those who do know nobody new"
 
     def near(self, contact: Contact) -> None:
         """A node on our own network has answered: join by it, and wait for no list. Where it serves as little as we do

@@ -15,7 +15,8 @@ from dht.contact import Address, Contact
 from dht.dialback import DialBackRound
 from dht.engine import DhtEngine
 from dht.maintenance import Check, Revival
-from dht.meeting import Forward, HomeKeeper, SignalOperation
+from dht.meeting import Forward, SignalOperation
+from dht.meeting_homes import HomeKeeper
 from dht.operation import QuietWalk
 from dht.publish import PutWalk
 from dht.publish_many import PutBatch

@@ -62,9 +62,10 @@ async def profiles(world: World, p: Profiles) -> None:
         with world.metrics.during(word):
             await _call(world, word, many, friends, p.rounds)
     saving, usual = (f"{word}: wake-ups an hour" for word in ("battery-saver", "none"))
-    world.metrics.expect(saving, at_most=90)
+    world.metrics.expect(saving, at_most=105)
     world.metrics.expect(usual, at_most=3000)
-    world.metrics.expect("battery-saver: processor awake", at_most=0.02)
+    # Renewals every 84 s and looks at the machine's addresses every 60 s fall together now and then only.
+    world.metrics.expect("battery-saver: processor awake", at_most=0.025)
     world.metrics.expect("battery-saver: a day", at_most=6e6)
     world.metrics.expect("battery-saver: calls that reach it", at_least=0.9)
     for made in shells.values():

@@ -35,6 +35,7 @@ class Sent:
         self.requests = Requests(self.config, random.Random(1))
         self.verdicts = VerdictCache()
         self.own_key = bytes(32)
+        self.sent_at = 0.0
         self.sent: list[tuple[type[Request], Contact, tuple[object, ...]]] = []
 
     def request(
@@ -60,6 +61,10 @@ class Sent:
     def named_dead(self, referrer: Contact, dead: Contact, now: float) -> None: ...
 
     def count(self, what: str) -> None: ...
+
+    @property
+    def kept_open(self) -> float:
+        return self.config.home_keepalive
 
     @property
     def families(self) -> Families:

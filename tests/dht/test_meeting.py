@@ -5,7 +5,7 @@ import pytest
 from dht.config import DhtConfig
 from dht.errors import LocalError
 from dht.events import HomesChanged, Mode, SignalDone, SignalReceived
-from dht.meeting import FURTHER
+from dht.meeting_homes import FURTHER
 from dht.records import Refusal, peer_place
 from tests.dht.handdriven import Wire, identity, place_of
 

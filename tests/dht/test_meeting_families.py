@@ -4,7 +4,7 @@ import pytest
 
 from dht.contact import Contact, pack_address
 from dht.events import HomesChanged
-from dht.meeting import _other
+from dht.meeting_homes import _other
 from dht.records import Refusal
 from tests.dht.test_meeting import BOBS_PLACE, Meeting
 

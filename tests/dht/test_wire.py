@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dht.constants import (
+    MAX_AGAIN,
     MAX_BATCH,
     MAX_CONTACTS,
     MAX_DATAGRAM,
@@ -31,6 +32,7 @@ from dht.wire import (
     ROOM_FOR_ITEMS,
     WANT_V4,
     WANT_V6,
+    Again,
     AnyMessage,
     DialBack,
     Dialed,
@@ -49,6 +51,7 @@ from dht.wire import (
     PutMany,
     Register,
     Registered,
+    RegisterFor,
     Signal,
     Signaled,
     Stored,
@@ -91,6 +94,8 @@ LARGEST: list[Message] = [
     Want(RID, TOKEN, bytes(MAX_PRINTS // 8)),
     PutMany(RID, TOKEN, True, [(bytes(ROOM_FOR_ITEMS // 2 - ITEM_HEAD), MAX_SECONDS)] * 2, True),
     StoredMany(RID, TOKEN, [(255, MAX_SEQ)] * MAX_BATCH, b"", bytes(PACKED_V6 * 18)),
+    RegisterFor(RID, TOKEN, True, bytes(32), MAX_SEQ, bytes(64), MAX_SECONDS, MAX_AGAIN),
+    Again(RID, TOKEN),
 ]
 """The largest message of each kind that has no padding, with the contacts its responder may add."""
 
@@ -118,7 +123,7 @@ class TestFrozen:
 
     def test_numbers_are_for_ever(self) -> None:
         numbers = [raw[2:4] for raw in VECTORS["messages"].values()]
-        assert [int(number, 16) for number in numbers] == list(range(1, 25))
+        assert [int(number, 16) for number in numbers] == list(range(1, 27))
 
     @pytest.mark.parametrize("what", VECTORS["broken"])
     def test_broken_bytes_are_refused(self, what: str) -> None:

@@ -17,7 +17,7 @@ from dht.events import Mode
 from dht.identity import IdentityKey, NodeKey
 from dht.records import Kind, sign_record
 from dht.sealing import Sealer
-from dht.wire import FindNode, Get, Ping, Put, Register, Request, Signal, encode_message
+from dht.wire import FindNode, Get, Ping, Put, Register, RegisterFor, Request, Signal, encode_message
 
 NOW = 1_800_000_000.0
 ADDRESSES = [("127.0.0.1", 4701), ("127.0.0.1", 4702), ("127.0.0.1", 4703)]
@@ -88,6 +88,7 @@ def requests(rng: Random) -> list[Request]:
         Put(rng.getrandbits(64), rng.randbytes(8), True, record.raw, 60, True),
         Signal(rng.getrandbits(64), b"", False, place, place, b"sealed"),
         Register(rng.getrandbits(64), b"", False, owner.public.raw, int(NOW) + 60, bytes(64)),
+        RegisterFor(rng.getrandbits(64), b"", False, owner.public.raw, int(NOW) + 60, bytes(64), 355, 290),
     ]
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dht.config import DhtConfig
 from dht.constants import MAX_DATAGRAM, MAX_MESSAGE
 from dht.engine import DhtEngine
 from dht.events import GetDone, Mode, PutDone
@@ -53,6 +54,9 @@ BOUNDS = {
     "_inbox._forwarding._handles": 4096,
     "_inbox._forwarding._rate._sources": 8192,
     "_inbox._own_rate._sources": 8192,
+    "_inbox._reminders._wanted": 4096,
+    "_inbox._reminders._order": 2 * 4096 + 64,
+    "_inbox._reminders._rate._sources": 8192,
     "_inbox._dial_backs._limit._sources": 8192,
     "_maintenance._asked_each._sources": 8192,
     "_maintenance._hints_in._sources": 8192,
@@ -86,7 +90,8 @@ class Storm:
     def __init__(self, seed: int) -> None:
         self.rng = Random(seed)
         self.wire = wire = Wire(4)
-        self.bob = wire.add(5, mode=Mode.CLIENT)
+        # Renews rarely, and measures what its router allows.
+        self.bob = wire.add(5, mode=Mode.CLIENT, config=DhtConfig(home_check=300.0))
         wire.join_all()
         self.bob.serve_identity(identity(9), wire.now)
         wire.advance(5.0)
@@ -97,7 +102,7 @@ class Storm:
         wire.advance(1.0)
         one.put_many([record(seq=2), record(salt=b"1"), record(salt=b"2")], wire.now)
         two.signal(peer_place(identity(9).public), b"sealed", self.bob.homes(), wire.now, reply=bytes(range(20)))
-        wire.advance(30.0)
+        wire.advance(60.0)
         self.seeds = list(wire.carried)
         assert len(self.seeds) > 100
         wire.carried.clear()
@@ -352,6 +357,7 @@ FIELDS: dict[str, st.SearchStrategy[object]] = {
     "prints": st.binary(max_size=64),
     "bits": st.binary(max_size=8),
     "lifetime": st.integers(0, 2**32 - 1),
+    "again": st.integers(0, 300),
     "expected_seq": st.none() | st.integers(0, 2**63 - 1),
     "status": st.integers(0, 255),
     "seq": st.integers(0, 2**63 - 1),

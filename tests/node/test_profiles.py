@@ -66,7 +66,8 @@ def test_a_setting_that_contradicts_the_profile_is_told() -> None:
 def test_the_engine_is_told_what_differs_and_defaults_are_its_own() -> None:
     assert dht_tunables(NodeConfig()) == {}
     told = dht_tunables(NodeConfig(profile="battery-saver"))
-    assert set(told) == set(DHT_TUNABLES) and DhtConfig(**told).home_keepalive == 60
+    # The keep-alive begins as everybody's; it is the rare looks at home nodes that let it grow.
+    assert set(told) == set(DHT_TUNABLES) - {"home_keepalive"} and DhtConfig(**told).home_check == 300
     for name in DHT_TUNABLES:
         assert UpkeepSettings.model_fields[name].default == getattr(DhtConfig(), name)
 
@@ -132,7 +133,8 @@ def test_what_is_not_urgent_waits_until_the_node_is_awake() -> None:
 
 
 def test_a_phone_that_nobody_wants_sleeps_but_for_its_renewals() -> None:
-    """Whole nodes for ten quiet minutes: each wake-up is a renewal of entries, with whatever is due."""
+    """Whole nodes for ten quiet minutes: the radio is woken by renewals of entries alone, every 56 to 84 s
+    behind this router, and the processor by looks at the machine's addresses, once a minute, beside them."""
 
     async def script() -> None:
         world = World(seed=3, seal="cheap", latency="constant:20ms", nat="cgnat")
@@ -145,7 +147,7 @@ def test_a_phone_that_nobody_wants_sleeps_but_for_its_renewals() -> None:
         meter = Awake(world.network, [phone.peer.address[0] for phone in phones])
         await world.run(minutes=10)
         saving, usual = (meter.tallies[phone.peer.address[0]] for phone in phones)
-        assert 9 <= saving.wakeups <= 13 and saving.awake_by(world.queue.now) < 20
+        assert 6 <= saving.ramps <= 11 and saving.wakeups <= 18 and saving.awake_by(world.queue.now) < 20
         assert usual.wakeups > 250, "the meter sees the looks at the machine's addresses, every 2 s"
         for shells in (one, other):
             shells.close()

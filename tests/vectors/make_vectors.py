@@ -210,6 +210,8 @@ def messages() -> dict[str, wire.Message]:
         "WANT": wire.Want(rid, token, b"\x40"),
         "PUT_MANY": wire.PutMany(rid, token, True, [(record, 3600), (b"short", 0)], True),
         "STORED_MANY": wire.StoredMany(rid, token, [(Refusal.NONE, 7), (Refusal.MALFORMED, 0)], near, near6),
+        "REGISTER_FOR": wire.RegisterFor(rid, token, False, OWNER.public.raw, NOW, OWNER.sign(b"register"), 355, 290),
+        "AGAIN": wire.Again(rid, b""),
     }
 
 
@@ -263,6 +265,14 @@ BROKEN_MESSAGES = {
     "a status of 256": "940a 00 c400 cd0100",
     "a signal of 901 bytes": "9709 00 c400 c3 c414" + "00" * 20 + "c400 c50385" + "00" * 901,
     "a signature of 63 bytes": "970b 00 c400 c3 c420" + "00" * 32 + "00 c43f" + "00" * 63,
+    "a registration with a reminder after 301 s": "9919 00 c400 c3 c420"
+    + "00" * 32
+    + "00 c440"
+    + "00" * 64
+    + "cd0172 cd012d",
+    "a registration with a reminder and no lifetime": "9719 00 c400 c3 c420" + "00" * 32 + "00 c440" + "00" * 64,
+    "an ordinary registration with a lifetime": "980b 00 c400 c3 c420" + "00" * 32 + "00 c440" + "00" * 64 + "cd0172",
+    "an unasked word with a field too many": "941a 00 c400 00",
     "a watched place of 19 bytes": "9711 00 c400 c3 c413" + "00" * 19 + "c0 00",
     "a watched sequence number of 2^63": "9711 00 c400 c3 c414" + "00" * 20 + "cf8000000000000000 00",
     "a watch for -1 seconds": "9711 00 c400 c3 c414" + "00" * 20 + "c0 ff",
