@@ -8,6 +8,7 @@ is done with it is measured. Round trips are what decides: a dial has five of th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
@@ -79,6 +80,7 @@ async def ladder(world: World, p: Ladder) -> None:
 
     async def case(name: str, rung: str, peer: FullNode, before: Callable[[], object]) -> None:
         times: list[float] = []
+        became: Counter[str] = Counter()
         for _ in range(p.rounds):
             lan.hint = gossip.hint = None
             remember(None, peer)
@@ -91,9 +93,9 @@ async def ladder(world: World, p: Ladder) -> None:
             took = world.elapsed - started
             world.metrics.operation(name, started=started, took=took, ok=ok, reason=reason, node=one.peer.index)
             times.append(took)
+            became.update(outcomes(outcome))
             await _part(one, outcome, world)
-        world.metrics.value(f"{name}, median", median(times), "s")
-        world.metrics.value(f"{name}, longest", max(times), "s")
+        _tell(world, name, times, became)
         world.metrics.expect(f"{name}.success", at_least=1.0)
         world.metrics.expect(f"{name}, longest", at_most=BUDGETS[rung])
 
@@ -110,6 +112,7 @@ async def ladder(world: World, p: Ladder) -> None:
 async def _cold(world: World, shells: FullNodes, peer: FullNode, rounds: int) -> None:
     """A node that has just started and knows first contacts only."""
     times: list[float] = []
+    became: Counter[str] = Counter()
     for _ in range(rounds):
         (fresh,) = shells.add(1, replace(PROFILES["home"], name="fresh"), spread=0.0)
         await _until(lambda fresh=fresh: fresh.alive, world)  # type: ignore[misc]
@@ -121,12 +124,24 @@ async def _cold(world: World, shells: FullNodes, peer: FullNode, rounds: int) ->
         index = fresh.peer.index
         world.metrics.operation("bootstrap", started=started, took=took, ok=ok, reason=won, node=index)
         times.append(took)
+        became.update(outcomes(outcome))
         await _part(fresh, outcome, world)
         fresh.kill()
-    world.metrics.value("bootstrap, median", median(times), "s")
-    world.metrics.value("bootstrap, longest", max(times), "s")
+    _tell(world, "bootstrap", times, became)
     world.metrics.expect("bootstrap.success", at_least=1.0)
     world.metrics.expect("bootstrap, longest", at_most=BUDGETS["bootstrap"])
+
+
+def outcomes(outcome: ConnectOutcome) -> list[str]:
+    """What became of each rung of an attempt, such as "cache nothing"."""
+    return [f"{tried.rung} {tried.outcome}" for tried in outcome.rungs]
+
+
+def _tell(world: World, name: str, times: list[float], became: Counter[str]) -> None:
+    world.metrics.value(f"{name}, median", median(times), "s")
+    world.metrics.value(f"{name}, longest", max(times), "s")
+    for said, count in sorted(became.items()):
+        world.metrics.value(f"{name}, {said}", count)
 
 
 async def _until(check: Callable[[], bool], world: World) -> None:

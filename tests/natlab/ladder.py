@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from statistics import median
 from typing import Any, Final
 
 from dht.identity import NodeKey, to_zbase32
+from node.node_ladder import ORDER
 from simulations.running import run_seed
 from simulations.scenarios.ladder import BUDGETS
 from simulations.settings import RunSpec
@@ -50,6 +52,8 @@ class Case:
     """Which one is to win."""
     times: list[float] = field(default_factory=list)
     won: Counter[str] = field(default_factory=Counter)
+    became: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """What became of each rung: by its name and outcome."""
     also: str = ""
     """Another rung that may win: who starts may have joined before it was asked for anything."""
     trip: float = 0.0
@@ -71,6 +75,7 @@ class Case:
 def _note(case: Case, said: dict[str, Any]) -> None:
     won = next((rung["rung"] for rung in said["rungs"] if rung["outcome"] == "won"), said["reason"] or "none")
     case.won[won] += 1
+    case.became.update((rung["rung"], rung["outcome"]) for rung in said["rungs"])
     case.times.append(said["phases"].get("total", float("inf")) if said["connected"] else float("inf"))
 
 
@@ -135,6 +140,12 @@ def in_simulator(seeds: int, rounds: int) -> list[Case]:
                 made = cases.setdefault(kind, Case(NAMES.get(kind, kind), rung))
                 made.won[rung if ok else why or "none"] += 1
                 made.times.append(took)
+        values = result.tables["values"].columns
+        for metric, value in zip(values["metric"], values["value"], strict=True):
+            kind, _, said = metric.rpartition(", ")
+            rung, _, outcome = said.partition(" ")
+            if kind in cases and outcome:
+                cases[kind].became[rung, outcome] += round(value)
     return list(cases.values())
 
 
@@ -158,12 +169,13 @@ def page(lab: list[tuple[float, list[Case]]], simulated: list[Case], seeds: int,
         "[protocol-links.md](../protocol-links.md#the-ladder).",
         "The budget is asked of the median; the longest was as long as it was on a machine that others used, too.",
         "A dial has five round trips: where they alone are as long as the first rung's budget, the direct rung's is",
-        "asked of it. **!** marks a case over budget, or with a link won by a rung that should not have.",
+        "asked of it. **!** marks a case over budget, or with a link won by a rung that should not have. What became",
+        "of each rung: `overtaken` was given up for a quicker one, what is `found` was not needed, and – never began.",
     ]
     head = ["", "| peer | rung | budget | links | median | longest |", "|---|---|---|---|---|---|"]
     for delay, cases in lab:
         trip = f"a round trip of {2000 * delay:g} ms between machines" if delay else "no delay between machines"
-        lines += ["", f"## Real processes in the laboratory, {trip}", *head, *map(_row, cases)]
+        lines += ["", f"## Real processes in the laboratory, {trip}", *head, *map(_row, cases), *_outcomes(cases)]
     lines += [
         "",
         f"## Whole nodes on a virtual clock, a round trip of 6 ms, {'seeds 1 to ' + str(seeds)}",
@@ -171,8 +183,26 @@ def page(lab: list[tuple[float, list[Case]]], simulated: list[Case], seeds: int,
         "What the local network's source and gossip's know is scripted here; what is done with it is the node's own.",
         *head,
         *map(_row, simulated),
+        *_outcomes(simulated),
     ]
     return "\n".join(lines) + "\n"
+
+
+RUNGS: Final = [rung for rung in ORDER if rung != "invite"]
+"""Those of the table: no case here has an invite."""
+
+
+def _outcomes(cases: list[Case]) -> list[str]:
+    """What became of each rung, as a table. `overtaken`: given up for a quicker one; –: never begun."""
+    lines = ["", f"| what became of each rung | {' | '.join(RUNGS)} |", "|---" * (len(RUNGS) + 1) + "|"]
+    for case in cases:
+        cells = [
+            ", ".join(f"{count} {outcome}" for (name, outcome), count in sorted(case.became.items()) if name == rung)
+            for rung in RUNGS
+        ]
+        told = [re.sub(r"(?:, )?\d+ skipped", "", cell).lstrip(", ") or "–" for cell in cells]
+        lines.append(f"| {case.name} | {' | '.join(told)} |")
+    return lines
 
 
 def _row(case: Case) -> str:
