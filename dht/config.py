@@ -25,6 +25,10 @@ class DhtConfig:
     paths: int = 1
     """`d` of S/Kademlia (section 4.4): disjoint paths of a look-up, unless the call asks for more."""
 
+    random_start: bool = False
+    """Whether look-ups begin from contacts drawn at random rather than from the nearest known: who has filled the table
+    near a place then meets fewer of them. Measured in `docs/results/hostile.md`."""
+
     write_quorum: float = 0.75
     """Part of the replica set that must acknowledge a put: 15 of 20."""
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
+from dht.constants import ID_SPACE
 from dht.contact import Contact
 from dht.events import Asked, LookupStats
 
@@ -316,12 +317,17 @@ class DisjointLookup:
 
     def named_within(self, distance: int) -> int:
         """The same over all paths; one heard of on several counts once."""
-        named = [c for path in self._paths for c in path.within(distance)]
-        return len({c.contact.key for c in named if c.state < _FAILED})
+        return len({candidate.contact.key for candidate in self._living(distance)})
 
     def distances(self, count: int) -> list[int]:
         """The same over all paths."""
-        return sorted({distance for path in self._paths for distance in path.distances(count)})[:count]
+        return sorted({candidate.distance for candidate in self._living(ID_SPACE)})[:count]
+
+    def _living(self, distance: int) -> list[Candidate]:
+        """Those nearer than `distance` on any path whom no path has found dead."""
+        near = [candidate for path in self._paths for candidate in path.within(distance)]
+        dead = {candidate.contact.key for candidate in near if candidate.state is _FAILED}
+        return [c for c in near if c.state < _FAILED and c.contact.key not in dead]
 
     def widen(self, k: int) -> None:
         """Go on until this many have answered, each path for its share."""

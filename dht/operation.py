@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from math import inf
+from random import Random
 from typing import Final, Protocol
 
 from dht.config import DhtConfig
@@ -22,6 +23,10 @@ from dht.lookup import AnyLookup, DisjointLookup, Lookup
 from dht.records import Refusal, SignedRecord, VerdictCache
 from dht.requests import Pending, Requests
 from dht.wire import FindNode, Message, Nodes, Request
+
+FIRST_HOPS: Final = 3
+"""Contacts drawn at random that a path begins from, where it does not begin from the nearest. UNSOURCED: fewer, and one
+loss stalls a path; more, and the nearest are among them all the same."""
 
 SEARCHES: Final = 4
 """Walks through the region of a crowded place. UNSOURCED: each finds 20 nodes of a region with some 30 honest ones."""
@@ -153,6 +158,8 @@ class Walk(Operation):
         self._more_seeds = True
         self._hedged = False
         """Whether anybody took longer than it should."""
+        self.random_start = config.random_start
+        """Whether to begin from contacts drawn at random rather than from the nearest."""
         self.crowded = False
         """Whether more nodes were heard of around the target than chance puts there, so that all of them are asked."""
         self._crowd_answered = False
@@ -169,7 +176,7 @@ class Walk(Operation):
         self.region = min(family.size.expected_distance(config.k, samples=1), family.table.reach(config.k))
         number = int.from_bytes(target, "big")
         self.lookup: AnyLookup
-        paths = paths or config.paths
+        self.paths = paths = paths or config.paths
         if paths == 1:
             self.lookup = Lookup(number, config.k, config.alpha, now, own_key=context.own_key)
         else:
@@ -192,6 +199,10 @@ class Walk(Operation):
         if len(seeds) < self.context.config.k:
             # A thin table: a suspect may still be the only way in.
             seeds = table.neighbours(number, self.context.config.k, suspects=True)
+        elif self.random_start:
+            draw = Random(self.context.requests.new_id())
+            known = [contact for contact in table if contact.key not in table.suspects]
+            seeds = draw.sample(known, min(len(known), FIRST_HOPS * self.paths))
         self.lookup.seed(seeds)
         self.lookup.seed(contacts)
         self.advance(now)

@@ -20,8 +20,8 @@ SPARE = 2
 """Requests in flight beyond what a quorum lacks: covers a lost datagram or two. UNSOURCED."""
 
 NAMING = 3
-"""First questions of a read that ask for contacts even where enough are known: who reads what its own table leads to
-would else not hear of a crowd. Measured in `docs/results/hostile.md`."""
+"""First questions of a read, for each path, that ask for contacts even where enough are known: who reads what its own
+table leads to would else not hear of a crowd. Measured in `docs/results/hostile.md`."""
 
 _AGAIN = -1
 """Tag of a first page that is asked for a second time, now that the answer may be longer than the question."""
@@ -131,7 +131,7 @@ class GetWalk(Walk):
     def ask(self, contact: Contact, now: float) -> None:
         """Ask for the first page."""
         self._asked += 1
-        fields = (self.target, self._asked <= NAMING or not self.knows(2 * self._quorum), 0)
+        fields = (self.target, self._asked <= NAMING * self.paths or not self.knows(2 * self._quorum), 0)
         self.context.request(contact, self, Get, fields, now, tag=0, resend=self.thin)
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:

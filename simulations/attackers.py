@@ -140,7 +140,11 @@ class Attacker(DhtEngine):
     def conspire(self, plot: Plot) -> None:
         """Join a plot, before anything is received."""
         self.plot = plot
-        self._responder = self._dispatch._responder = self.responder(self, plot)
+        self.answer_by(self.responder(self, plot))
+
+    def answer_by(self, responder: Honest) -> None:
+        """Let another responder answer from now on."""
+        self._responder = self._dispatch._responder = responder
 
 
 class Silent(Attacker):
@@ -171,16 +175,18 @@ class Slow(Attacker):
     """Does everything right and everything late."""
 
     _held: deque[tuple[float, tuple[bytes, Address]]]
+    late: bool
 
     def conspire(self, plot: Plot) -> None:
         """Join a plot."""
         super().conspire(plot)
         self._held = deque()
+        self.late = True
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
         """What has waited long enough."""
         sent = super().datagrams_to_send(now)
-        if self.plot.attacking:
+        if self.late and self.plot.attacking:
             self._held.extend((now + SLOWNESS, one) for one in sent)
             sent = []
         while self._held and self._held[0][0] <= now:
@@ -192,6 +198,26 @@ class Slow(Attacker):
         timer = super().next_timer()
         held = self._held[0][0] if self._held else math.inf
         return held if timer is None else min(timer, held)
+
+
+class Turncoat(Slow):
+    """Behaves in one way after another, as the scenario says, so that all of them meet the same network.
+
+    Until told otherwise it is one that will be stale: only who was so from the first has first versions to give.
+    """
+
+    responder = StaleResponder
+
+    def conspire(self, plot: Plot) -> None:
+        """Join a plot."""
+        super().conspire(plot)
+        self.late = False
+
+    def turn(self, kind: type[Attacker]) -> None:
+        """Behave like that kind of attacker from now on."""
+        self.late = issubclass(kind, Slow)
+        if kind.responder is not type(self._responder):
+            self.answer_by(kind.responder(self, self.plot))
 
 
 ATTACKERS: Final[dict[str, type[Attacker]]] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from dht.constants import ID_BYTES
@@ -138,6 +138,7 @@ class Workload(Ground):
         by: Peer | None = None,
         quorum: int | None = None,
         paths: int | None = None,
+        random_start: bool = False,
         kind: str = "get",
     ) -> GetOutcome:
         """Read a record from a random peer, or `by`: one that was put, which must come as it is or newer, or whatever
@@ -146,7 +147,18 @@ class Workload(Ground):
         record = what.record if isinstance(what, PutOutcome) else what
         place = record if isinstance(record, bytes) else record.place
         started = self.queue.now
-        done = await self.ask(by, lambda engine, now: engine.get(place, now, quorum=quorum, paths=paths))
+
+        def begin(engine: Any, now: float) -> int:
+            if not random_start:
+                return int(engine.get(place, now, quorum=quorum, paths=paths))
+            # A setting of the whole engine, for this one read.
+            usual = engine.config
+            engine.config = replace(usual, random_start=True)
+            op = int(engine.get(place, now, quorum=quorum, paths=paths))
+            engine.config = usual
+            return op
+
+        done = await self.ask(by, begin)
         took = self.queue.now - started
         if done is None:
             return GetOutcome(place, (), "abandoned", None, took, by)
@@ -202,16 +214,17 @@ class Workload(Ground):
         *,
         per_second: float = 10.0,
         by: Sequence[Peer] | None = None,
-        paths: int | None = None,
         diurnal: Diurnal | None = None,
+        **how: Any,
     ) -> list[GetOutcome]:
-        """Read records chosen at random `count` times, `per_second` on average; wait for the last. As `puts`."""
+        """Read records chosen at random `count` times, `per_second` on average; wait for the last. As `puts`; `how` is
+        handed to `get`."""
         if not records:
             raise BadScenario("there is nothing to read: put records first, and give them to gets()")
         rng = self.streams.stream(f"gets/{self._next()}")
         chosen = [rng.choice(records) for _ in range(count)]
         asker, get = self.asker, self.get
-        return await self._many(count, per_second, lambda at: get(chosen[at], by=asker(by), paths=paths), diurnal)
+        return await self._many(count, per_second, lambda at: get(chosen[at], by=asker(by), **how), diurnal)
 
     async def find_nodes(self, count: int, *, per_second: float = 10.0) -> list[FindNodeDone | None]:
         """Look for `count` random places, `per_second` on average; wait for the last."""

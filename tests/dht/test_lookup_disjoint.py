@@ -100,6 +100,18 @@ def test_contact_heard_of_on_two_paths_counts_once() -> None:
     assert walk.known_within(0b0010_0000 << 152) == 1
 
 
+def test_contact_found_dead_on_one_path_counts_on_none() -> None:
+    walk = lookup(0b0100_0000, 0b1000_0000)
+    walk.next_requests(10.0)
+    for bits in (0b0100_0000, 0b1000_0000):
+        walk.on_reply(At(bits), [At(0b0000_0001)], 10.1)
+    assert len(walk.distances(10)) == 3
+    walk.next_requests(10.2)
+    walk.on_failure(At(0b0000_0001))
+    assert walk.distances(10) == [At(0b0100_0000).long_id, At(0b1000_0000).long_id]
+    assert walk.named_within(At(0b0010_0000).long_id) == 0
+
+
 def test_naming_a_contact_does_not_take_it_from_other_paths() -> None:
     # The first path's liar names an honest node, and enough liars before it to never ask it.
     walk = lookup(0b0100_0000, 0b1000_0000, alpha=2)

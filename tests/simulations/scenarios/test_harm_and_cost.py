@@ -32,6 +32,40 @@ def test_crowding_a_place_takes_networks_not_addresses():
     assert not unmet(address)
 
 
+def test_one_network_gets_few_places_in_tables_unless_nobody_counts():
+    limited = played("poisoning")[0]
+    assert not unmet(limited)
+    assert 0 < value(limited, "most attackers in a table") <= 10
+    unlimited = play("poisoning", limited=False)
+    assert value(unlimited, "attackers' share of tables") > 1.5 * value(limited, "attackers' share of tables")
+
+
+def test_contacts_that_are_made_up_enter_no_table():
+    result = play("poisoning", made_up=True)
+    assert value(result, "contacts that do not exist") == 0
+
+
+def test_drawn_crowds_are_told_from_chance():
+    crowd = play("crowds", engine="model", draws=500, width=0.05)
+    chance = play("crowds", engine="model", draws=500, sybils=0)
+    assert not unmet(crowd) and not unmet(chance)
+    assert value(crowd, "honest of nearest k") < 2
+    assert value(chance, "honest of nearest k") == 20
+    assert value(played("crowds")[0], "looked behind in vain") <= 0.1
+
+
+def test_whoever_takes_the_first_answer_is_told_old_news():
+    result = play("hostile", share=0.4, behaviour="stale", reads=20)
+    assert value(result, "right stale first answer") < value(result, "right stale d=1") == 1.0
+
+
+def test_made_up_neighbours_cost_requests_and_are_no_crowd():
+    result = play("hostile", share=0.3, behaviour="bogus-neighbours")
+    assert value(result, "right at worst d=1") == 1.0
+    assert value(result, "requests bogus-neighbours d=1") > 15
+    assert value(result, "flagged bogus-neighbours d=4") <= 0.2
+
+
 def test_a_flood_costs_the_flooded_time_and_gets_no_bytes():
     result = played("flood")[0]
     assert not unmet(result)
