@@ -136,6 +136,12 @@ class Receipt:
     """Where it was put through IPv4 and IPv6: the receipt of each."""
 
     @property
+    def family(self) -> str:
+        """Of which addresses those are that were asked: IPv4, IPv6, both, or none."""
+        ipv6 = {":" in verdict.contact.ip for verdict in self.verdicts}
+        return " and ".join(name for name, is_it in (("IPv4", False), ("IPv6", True)) if is_it in ipv6)
+
+    @property
     def stored(self) -> int:
         """How many nodes stored it."""
         return sum(verdict.refusal is Refusal.NONE for verdict in self.verdicts)

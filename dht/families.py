@@ -88,6 +88,10 @@ class Families:
             return None
         return self.all[not seat.ipv6]
 
+    def elsewhere(self, contact: Contact) -> Contact | None:
+        """The same node in the table of the other family."""
+        return self.all[":" not in contact.ip].table.get(contact.key) if len(self.all) > 1 else None
+
     @property
     def main(self) -> Seat:
         """The one for what needs only one: IPv4, unless nobody is known there or this machine has lost it."""

@@ -14,7 +14,7 @@ from dht.routing import Table
 from dht.size import SizeEstimate
 from dht.wire import WANT_V4, WANT_V6
 
-_NO_ADDRESS = ("127.0.0.1", 0)
+_NO_ADDRESS, _NO_ADDRESS_V6 = ("127.0.0.1", 0), ("::1", 0)
 """Where we are, as long as nobody has told us: the id rules exempt it."""
 
 
@@ -44,7 +44,8 @@ class Family:
     @property
     def own_contact(self) -> Contact | None:
         """Ourselves as others of this family know us; None for a client, whom nobody stores with."""
-        return Contact(self.key, self.address or _NO_ADDRESS) if self.server else None
+        nowhere = _NO_ADDRESS_V6 if self.ipv6 else _NO_ADDRESS
+        return Contact(self.key, self.address or nowhere) if self.server else None
 
     @property
     def bit(self) -> int:

@@ -31,6 +31,10 @@ AFTER_JOIN: Final = 60.0
 CHECKS_A_TICK: Final = 8
 """Questionable contacts asked in one tick, so that a thousand silent contacts cost a trickle."""
 
+BOTH_WAYS: Final = 4.0
+"""Liveness intervals after which a contact that answers over the main family is asked over the other, too: its way may
+have died by itself, but seldom does, and who has both families would else do twice the upkeep. UNSOURCED"""
+
 HINT_INTERVAL: Final = 10.0
 """Seconds between hints to one node, and between heeding hints about one contact: caps what a liar sets off."""
 
@@ -199,8 +203,18 @@ class Maintenance:
             return
         silent, self._heard_all_since = requests.silent(table.by_key.values(), before)
         self._heard_of = state
-        for contact in silent[:CHECKS_A_TICK]:
+        for contact in [one for one in silent if not self._lives_elsewhere(one, before, now)][:CHECKS_A_TICK]:
             self.check(contact, now)
+
+    def _lives_elsewhere(self, contact: Contact, before: float, now: float) -> bool:
+        """Whether its node has answered over the main family: then it lives, and this way is tried more rarely."""
+        families, peers = self._context.families, self._context.requests.peer
+        other = None if families.main is self._family else families.elsewhere(contact)
+        # It may be being asked over there this very moment.
+        if other is None or (there := peers(other)) is None or there.seen < before - 2 * self._config.upkeep_interval:
+            return False
+        here = peers(contact)
+        return here is not None and now - here.seen < BOTH_WAYS * self._config.liveness_interval
 
     def _check_lost(self, now: float) -> None:
         if self._lost and now >= self._next_revival:

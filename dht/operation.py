@@ -46,6 +46,9 @@ class Families(Protocol):
     def of(self, ip: str, now: float) -> Family:
         """The family of an address."""
 
+    def elsewhere(self, contact: Contact) -> Contact | None:
+        """The same node in the table of the other family."""
+
     def met(self, contacts: list[Contact], now: float) -> None:
         """Contacts of another family than the one asked were named."""
 

@@ -236,6 +236,11 @@ def show_receipt(document: Document, *, every: bool) -> None:
         "place": document["place"],
         "seq": document["seq"],
         "stored by": f"{document['stored']} of {len(document['verdicts'])} nodes ({document['needed']} needed)",
+        "in each": ", ".join(
+            f"{one['family']} {one['stored']} of {len(one['verdicts'])} ({one['needed']} needed)"
+            for one in document["families"]
+        )
+        or None,
         "outcome": "stored" if document["ok"] else "not stored by enough nodes",
         "refused": document["reasons"],
     }

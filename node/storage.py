@@ -28,6 +28,9 @@ MAX_HELD_LOADED: Final = 100_000
 MAX_META: Final = 1 << 20
 """Largest meta value in bytes. UNSOURCED: a signed first-contact list has some kilobytes."""
 
+V6_ROW: Final = b"6"
+"""Behind the key in the row of an IPv6 contact: a node with both families has two."""
+
 
 class StorageError(LocalError):
     """Raised when the journal cannot be used. `problem` says what happened to `where`, `remedy` what to do."""
@@ -139,7 +142,7 @@ class OwnRecord:
 
 @dataclass(frozen=True, slots=True)
 class SavedContact:
-    """A DHT node that answered us; one for each key, at its latest address."""
+    """A DHT node that answered us; one for each key and family of addresses, at its latest address."""
 
     key: bytes
     ip: str
@@ -161,6 +164,11 @@ class SavedContact:
             (math.isfinite(self.last_seen), "its time is not finite"),
             (self.rtt is None or (math.isfinite(self.rtt) and self.rtt >= 0), f"its round trip is {self.rtt}"),
         )
+
+    @property
+    def row(self) -> bytes:
+        """What names its row: the key, and a mark behind that of an IPv6 contact."""
+        return self.key + V6_ROW if ":" in self.ip else self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +207,7 @@ class DropOwn:
 
 @dataclass(frozen=True, slots=True)
 class DropContact:
-    """Forget the node with `key`."""
+    """Forget the node with `key`, in both families."""
 
     key: bytes
 
@@ -238,7 +246,9 @@ def row_key(change: Change) -> tuple[object, ...]:
             return ("held", change.place, change.owner)
         case OwnRecord() | DropOwn():
             return ("own", change.place)
-        case SavedContact() | DropContact():
+        case SavedContact():
+            return ("contact", change.row)
+        case DropContact():
             return ("contact", change.key)
         case Meta() | DropMeta():
             return ("meta", change.name)

@@ -13,6 +13,7 @@ from dht.records import MAX_SEQ
 from node.storage import (
     MAX_CONTACTS_KEPT,
     MAX_HELD_LOADED,
+    V6_ROW,
     BadRow,
     Change,
     DropContact,
@@ -96,7 +97,7 @@ class MemoryStorage:
     def _bound_contacts(self) -> None:
         if len(self.rows.contacts) > MAX_CONTACTS_KEPT:
             for contact in self._newest()[MAX_CONTACTS_KEPT:]:
-                del self.rows.contacts[contact.key]
+                del self.rows.contacts[contact.row]
 
     def _apply(self, change: Change) -> None:
         rows = self.rows
@@ -110,9 +111,10 @@ class MemoryStorage:
             case DropOwn():
                 rows.own.pop(change.place, None)
             case SavedContact():
-                rows.contacts[change.key] = change
+                rows.contacts[change.row] = change
             case DropContact():
                 rows.contacts.pop(change.key, None)
+                rows.contacts.pop(change.key + V6_ROW, None)
             case Meta():
                 rows.meta[change.name] = change.value
             case DropMeta():

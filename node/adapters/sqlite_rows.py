@@ -6,9 +6,11 @@ import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator
 
+from dht.constants import KEY_BYTES
 from dht.records import MAX_SEQ
 from node.storage import (
     MAX_CONTACTS_KEPT,
+    V6_ROW,
     BadRow,
     Change,
     DropContact,
@@ -64,7 +66,10 @@ def read_snapshot(db: sqlite3.Connection, max_held: int, max_contacts: int) -> S
     return Snapshot(
         tuple(HeldRecord(*row) for row in held),
         tuple(OwnRecord(*row) for row in own),
-        tuple(SavedContact(k, ip, port, seen, bool(server), rtt) for k, ip, port, seen, server, rtt in contacts),
+        tuple(
+            SavedContact(row[:KEY_BYTES], ip, port, seen, bool(server), rtt)
+            for row, ip, port, seen, server, rtt in contacts
+        ),
         dict(meta.fetchall()),
     )
 
@@ -93,10 +98,11 @@ def _statement(change: Change) -> tuple[str, tuple[object, ...]]:
             return "INSERT OR REPLACE INTO own VALUES (?, ?, ?, ?, ?)", (place, raw, salt, kind, republish_at)
         case DropOwn(place):
             return "DELETE FROM own WHERE place = ?", (place,)
-        case SavedContact(key, ip, port, seen, server, rtt):
-            return "INSERT OR REPLACE INTO contacts VALUES (?, ?, ?, ?, ?, ?)", (key, ip, port, seen, server, rtt)
+        case SavedContact(_, ip, port, seen, server, rtt):
+            row = (change.row, ip, port, seen, server, rtt)
+            return "INSERT OR REPLACE INTO contacts VALUES (?, ?, ?, ?, ?, ?)", row
         case DropContact(key):
-            return "DELETE FROM contacts WHERE key = ?", (key,)
+            return "DELETE FROM contacts WHERE key IN (?, ?)", (key, key + V6_ROW)
         case Meta(name, value):
             return "INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value)
         case DropMeta(name):

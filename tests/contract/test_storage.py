@@ -83,6 +83,21 @@ async def test_everything_survives_a_restart(reopen: Opener) -> None:
     assert found.meta == {"list": b"\x00signed"}
 
 
+async def test_a_node_with_two_families_has_two_rows(reopen: Opener) -> None:
+    first = await reopen()
+    four, six = SavedContact(KEY, "11.0.0.1", 1, 9.0, True), SavedContact(KEY, "2001:db8::1", 1, 8.0, True)
+    moved = SavedContact(KEY, "2001:db8::2", 2, 10.0, True)
+    first.write(four, six)
+    await first.flush()
+    first.write(moved)
+    await first.close()
+    second = await reopen()
+    assert (await second.load()).contacts == (moved, four)
+    second.write(DropContact(KEY))
+    assert (await second.load()).contacts == ()
+    await second.close()
+
+
 async def test_load_sees_what_was_just_written(storage: Storage) -> None:
     storage.write(held(1))
     assert (await storage.load()).held == (held(1),)

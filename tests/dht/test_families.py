@@ -7,6 +7,7 @@ from dht.contact import Address, Contact, unpack_contacts
 from dht.engine import DhtEngine
 from dht.events import FindNodeDone, GetDone, JoinDone, Mode, PutAcknowledged, PutDone
 from dht.identity import node_id
+from dht.maintenance import BOTH_WAYS
 from dht.records import Refusal
 from dht.wire import WANT_V4, WANT_V6, FindNode, Get, Nodes, Put, Value, wanted_families
 from tests.dht.handdriven import NOW, Stranger, Wire, place6_of, place_of, record
@@ -109,9 +110,20 @@ class TestTables:
         # Its IPv6 dies, its IPv4 goes on: answers over one say nothing of the other.
         gone = wire.second[wire.address(other)]
         wire.lost = lambda datagram: gone in (datagram.source, datagram.target)
-        wire.advance(1800.0)
+        wire.advance(BOTH_WAYS * dual.config.liveness_interval + 60.0)
         assert four.table.get(other.own_key) is not None
         assert six.table.get(other.own_key) is None
+
+    def test_who_lives_over_one_is_asked_more_rarely_over_the_other(self) -> None:
+        config = DhtConfig(dial_back_interval=1e6, refresh_interval=1e6)
+        wire = mixed(v4=0, v6=0, dual=6, config=config)
+        wire.advance(config.liveness_interval)
+        wire.carried.clear()
+        wire.advance(BOTH_WAYS * config.liveness_interval)
+        over = [":" in one.source[0] for one in wire.carried]
+        # Everybody has everybody in both tables: one of the two ways is enough to see that they live.
+        assert 0 < min(sum(over), len(over) - sum(over)) < 0.5 * max(sum(over), len(over) - sum(over))
+        assert all(len(seat.table) == 5 for engine in wire.engines.values() for seat in engine.families.all)
 
     def test_a_family_this_machine_has_lost_rests_until_it_is_back(self) -> None:
         wire = mixed()
