@@ -365,10 +365,15 @@ class DhtEngine(Known):
         self.watching.on_stored(record, now)
 
     def _on_address(self, family: Family, address: Address, now: float) -> None:
-        """Our id follows our address, and so do we: what we hold stays, and repair moves it where it belongs."""
+        """Our id follows our address, and so do we: what we hold stays, and repair moves it where it belongs. Home
+        nodes and holders that we watch with would send to where we were."""
+        before = family.address
         if family.move(address, now):
             self._store.move(*(seat.own_id for seat in self._families.all))
             self._settle(family, now)
+        if before is not None and before[0] != address[0]:
+            for keepers in (self._homes, self.watching):
+                keepers.renew_all(now)
 
     def _on_mode(self, family: Family, now: float) -> None:
         before = self.mode

@@ -31,6 +31,12 @@ _FIRST_ROUNDS: Final = 15.0
 time: behind a router that shows everybody another port nobody ever will."""
 
 
+SUSPECT_AGAIN: Final = 60.0
+"""Seconds until another round is set off by somebody who sees us at another IP than the others did; twice as many each
+time that nothing came of it. Bounds what a liar sets off, and a carrier that gives us several addresses. It takes as
+many votes as ever to move us."""
+
+
 class Outlook:
     """What others say of us."""
 
@@ -61,6 +67,8 @@ class Outlook:
         self._clocks: list[float] = []
         self._clock_reported = False
         self._deciding = True
+        self._suspect_after = 0.0
+        self._suspect_pause = SUSPECT_AGAIN
         self._now = 0.0
         """When we last heard or did something."""
 
@@ -127,16 +135,30 @@ class Outlook:
         if observed == self.address:
             observed = self.address  # one object for all the votes that say the same
         self._now = now
+        self._look_for_move(pending.address, observed, now)
         self.reachability.vote(pending.address, observed, now)
         address = self.reachability.public_address(now)
         if address != self.address and address is not None:
             self.address = address
+            self._suspect_pause = SUSPECT_AGAIN
             self._context.emit(AddressChanged(address))
             self._on_address(self._family, address, now)
         if len(self._clocks) == _CLOCK_SAMPLES:
             del self._clocks[0]
         self._clocks.append(message.time + 0.5 - (pending.sent + now) / 2)
         self._check_clock()
+
+    def _look_for_move(self, voter: Address, observed: Address, now: float) -> None:
+        """A router before us may have got another address, of which this machine learns nothing: ask others at once."""
+        # Ports differ from one destination to the next behind many routers; IPs hardly do.
+        if self.address is None or observed[0] == self.address[0] or now < self._suspect_after:
+            return
+        if not self.reachability.says_so_already(voter, observed):
+            self._suspect_after = now + self._suspect_pause
+            self._suspect_pause = min(2 * self._suspect_pause, self._config.dial_back_interval)
+            self._context.count("moves_suspected")
+            self.reachability.forget_votes()
+            self.start_round(now)
 
     def on_probe(self, key: bytes, message: Probe, source: Address, now: float) -> None:
         """A probe came; only those asked for count."""

@@ -57,8 +57,7 @@ class Reachability:
 
     def vote(self, voter: Address, seen_at: Address, now: float) -> None:
         """`voter` saw us at `seen_at`."""
-        # On private networks every neighbour is a network of its own, else a LAN could never agree.
-        source: object = voter if is_exempt(voter[0]) else address_prefix(voter[0])
+        source = _source(voter)
         if is_exempt(seen_at[0]) and not is_exempt(voter[0]):
             return  # a public voter cannot see a private address
         self._votes[source] = (seen_at, now)
@@ -69,6 +68,16 @@ class Reachability:
             near = (source for source, one in self._voters.items() if is_exempt(one[0]))
             forgotten = next(near, next(iter(self._votes)))
             del self._votes[forgotten], self._voters[forgotten]
+
+    def says_so_already(self, voter: Address, seen_at: Address) -> bool:
+        """Whether `voter`, or another of its network, saw us at that IP the last time, too."""
+        last = self._votes.get(_source(voter))
+        return last is not None and last[0][0] == seen_at[0]
+
+    def forget_votes(self) -> None:
+        """We seem to be at another address: what was seen before says nothing."""
+        self._votes.clear()
+        self._voters.clear()
 
     def public_addresses(self, now: float) -> tuple[Address, ...]:
         """The endpoints that enough voters agree on, or our own where no vote is against it; one a family."""
@@ -103,8 +112,7 @@ class Reachability:
 
     def forget(self) -> None:
         """We are on another network: what was seen on the last one says nothing."""
-        self._votes.clear()
-        self._voters.clear()
+        self.forget_votes()
         self._proofs = 1
 
     def force(self, mode: Mode | None) -> bool:
@@ -182,3 +190,8 @@ class Reachability:
         if votes < self._config.address_votes or votes < counts.total() * MAJORITY:
             return None
         return address
+
+
+def _source(voter: Address) -> object:
+    # On private networks every neighbour is a network of its own, else a LAN could never agree.
+    return voter if is_exempt(voter[0]) else address_prefix(voter[0])
