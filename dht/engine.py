@@ -17,15 +17,15 @@ from dht.constants import ID_BYTES, MAX_SIGNAL
 from dht.contact import Address, Contact, pack_contacts
 from dht.crawl import QUESTIONS, Crawl, Crawling
 from dht.dispatch import Dispatch
+from dht.engine_told import Told
 from dht.errors import LocalError
-from dht.events import Event, Mode, ModeChanged, RecordDropped
+from dht.events import Event, ModeChanged, RecordDropped
 from dht.exchange import Exchange
 from dht.families import Families
 from dht.family import Family
 from dht.identity import IdentityKey, NodeKey
 from dht.inbox import Inbox
 from dht.keeping import Keepers
-from dht.known import Known
 from dht.limits import Tokens
 from dht.meeting import SignalOperation
 from dht.meeting_homes import HomeKeeper
@@ -45,7 +45,7 @@ from dht.watching import Watching
 from dht.wire import DownHint, Request
 
 
-class DhtEngine(Known):
+class DhtEngine(Told):
     """One DHT node without a socket."""
 
     def __init__(
@@ -283,34 +283,6 @@ class DhtEngine(Known):
         """Be reachable as `identity`: keep forwarding entries (`HomesChanged`) and take signals (`SignalReceived`)."""
         self._inbox.serve(identity)
         self._homes.add(HomeKeeper(self, identity, now), now)
-
-    def set_mode(self, mode: Mode | None, now: float) -> None:
-        """Fix the role; None lets evidence from outside decide."""
-        self._families.force(mode, now)
-
-    def set_own_addresses(self, addresses: tuple[Address, ...], now: float) -> None:
-        """Say at which endpoints of this machine we listen, so that a router that changes nothing is told from one, and
-        by which families of addresses we get out."""
-        self._families.set_own(addresses, now)
-
-    def network_changed(self, now: float) -> None:
-        """This machine is on another network: find out anew how we are seen, and tell our home nodes where we are."""
-        for seat in self._families.usable:
-            seat.outlook.reachability.forget()
-            seat.outlook.start_round(now)
-        for keepers in (self._homes, self.watching):
-            keepers.renew_all(now)
-
-    def try_reachability(self, now: float) -> None:
-        """Something has changed that may let others reach us: have it tried now."""
-        for seat in self._families.usable:
-            seat.outlook.start_round(now)
-
-    def presume_server(self, now: float) -> None:
-        """Serve though nobody has tried us from outside yet, unless the role is fixed; the next round of dial-backs
-        decides. For a node that finds nobody who serves: of clients alone no network grows."""
-        for seat in self._families.all:
-            seat.outlook.presume(now)
 
     def close(self, now: float) -> None:
         """Report nothing more and ask nobody anything; what is in flight is forgotten."""
