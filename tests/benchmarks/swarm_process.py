@@ -67,7 +67,7 @@ class SwarmProcess:
 
 def _serve(pipe: Connection, system: str, size: int) -> None:
     logging.getLogger("kademlia").setLevel(logging.CRITICAL)
-    loop = _loop()
+    loop = new_loop()
     asyncio.set_event_loop(loop)
     gc.collect()
     before = memory_kib()
@@ -100,7 +100,8 @@ def _serve(pipe: Connection, system: str, size: int) -> None:
         pipe.send(result)
 
 
-def _loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
+    """The loop a node runs on: uvloop where it is installed."""
     try:
         import uvloop
     except ImportError:
