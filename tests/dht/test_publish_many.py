@@ -238,31 +238,30 @@ class TestResponder:
 
 
 class TestLiars:
-    def test_a_short_answer_is_no_answer_for_the_rest(self) -> None:
+    """The one node that a writer knows answers as the test wants."""
+
+    def asked(self, count: int, nodes4: bytes = b"") -> tuple[Wire, DhtEngine, Stranger, list[int], int]:
+        """The wire, the writer, the liar, the operations, and the id of the PUT_MANY that waits for an answer."""
         wire = Wire(1, mode=Mode.CLIENT)
         (writer,) = wire.engines.values()
         liar = Stranger(wire)
         writer.table.offer(liar.contact)
-        ops = writer.put_many(many(3), wire.now)
+        ops = writer.put_many(many(count), wire.now)
         (walk,) = wire.waiting()
         question = liar.open(walk.data)
-        liar.say(writer, Nodes(question.rid, b"12345678", b"", b""))
+        liar.say(writer, Nodes(question.rid, b"12345678", nodes4, b""))
         (written,) = writer.requests._pending.values()
         assert written.reply is StoredMany
-        liar.say(writer, StoredMany(written.rid, b"12345678", [(0, 1), (99, 0)], b"", b""))
+        return wire, writer, liar, ops, written.rid
+
+    def test_a_short_answer_is_no_answer_for_the_rest(self) -> None:
+        wire, writer, liar, ops, rid = self.asked(3)
+        liar.say(writer, StoredMany(rid, b"12345678", [(0, 1), (99, 0)], b"", b""))
         found = sorted(tuple(receipt.reasons) for receipt in receipts(wire, writer, ops))
         assert found == [(), ("timeout",), ("unknown_version",)]
 
     def test_contacts_that_do_not_decode_count_as_none(self) -> None:
-        wire = Wire(1, mode=Mode.CLIENT)
-        (writer,) = wire.engines.values()
-        liar = Stranger(wire)
-        writer.table.offer(liar.contact)
-        ops = writer.put_many(many(2), wire.now)
-        (walk,) = wire.waiting()
-        question = liar.open(walk.data)
-        liar.say(writer, Nodes(question.rid, b"12345678", b"1", b""))
-        (written,) = writer.requests._pending.values()
-        liar.say(writer, StoredMany(written.rid, b"12345678", [(0, 1)] * 5, b"1", b"22"))
+        wire, writer, liar, ops, rid = self.asked(2, b"1")
+        liar.say(writer, StoredMany(rid, b"12345678", [(0, 1)] * 5, b"1", b"22"))
         assert [receipt.stored for receipt in receipts(wire, writer, ops)] == [1, 1]
         assert writer.counters["contacts_malformed"] >= 2
