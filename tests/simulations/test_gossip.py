@@ -176,14 +176,10 @@ def test_a_death_is_heard_of_by_all_who_knew_the_peer_where_the_horizon_is_near(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_thousand_nodes() -> None:
-    spec = RunSpec(
-        scenario="presence",
-        world={"seal": "cheap"},
-        parameters={"nodes": 1000, "settled": True, "settle": 1, "quiet": 1, "joins": 3, "deaths": 3, "partition": 2},
-    )
+    small = {"settle": 1, "quiet": 1, "joins": 3, "deaths": 3, "patience": 60, "partition": 0}
+    spec = RunSpec(scenario="presence", world={"seal": "cheap"}, parameters={"nodes": 1000, "settled": True, **small})
     result = run_seed(spec, 1)
     assert unmet(result) == [] and not result.error
-    assert value(result, "join: of these know within 180 s") > 0.99
-    assert value(result, "death: of these know within 180 s") > 0.99
-    assert value(result, "bytes sent a node a minute, mean") < 40_000
-    assert value(result, "until 0.95 of all views agree") < 120
+    assert value(result, "join: of these know within 60 s") > 0.95
+    assert value(result, "death: of these know within 60 s") > 0.99
+    assert value(result, "bytes sent a node a minute, mean") < 25_000
