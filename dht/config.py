@@ -23,11 +23,12 @@ class DhtConfig:
     10 and 5 faster at equal success; requests found slow no longer count, so dead contacts do not hold it up."""
 
     paths: int = 1
-    """`d` of S/Kademlia (section 4.4): disjoint paths of a look-up, unless the call asks for more."""
+    """`d` of S/Kademlia (section 4.4): disjoint paths of a look-up, unless the call asks for more. More than one brings
+    reads that ask until six agree nothing: measured in `docs/results/hostile.md`."""
 
     random_start: bool = False
-    """Whether look-ups begin from contacts drawn at random rather than from the nearest known: who has filled the table
-    near a place then meets fewer of them. Measured in `docs/results/hostile.md`."""
+    """Whether look-ups begin from contacts drawn at random rather than from the nearest known, so that who has filled
+    the table near a place meets fewer of them. Costs more than it brings: measured in `docs/results/hostile.md`."""
 
     write_quorum: float = 0.75
     """Part of the replica set that must acknowledge a put: 15 of 20."""
