@@ -188,18 +188,19 @@ class Peer:
 
         return self.host.command(run)
 
-    def ask_many(self, command: Callable[[Any, float], list[int]], ended: Callable[[int, Any], None]) -> None:
-        """Run `command(engine, now)`, which returns the numbers of several operations; `ended` is called when one of
-        them ends, with its place among them and as in `ask`."""
+    def ask_many(self, command: Callable[[Any, float], list[int]], ended: Callable[[int, Any], None]) -> int:
+        """Run `command(engine, now)`, which returns the numbers of several operations, and return how many there are;
+        `ended` is called when one of them ends, with its place among them and as in `ask`."""
         if self.host is None:
             raise BadScenario(f"node {self.index} is not running: it takes no commands")
         engine = self.engine
 
-        def run(_: Any, now: float) -> None:
-            for at, op in enumerate(command(engine, now + self.clock_offset)):
-                self.waiting[op] = partial(ended, at)
+        def run(_: Any, now: float) -> int:
+            ops = command(engine, now + self.clock_offset)
+            self.waiting.update((op, partial(ended, at)) for at, op in enumerate(ops))
+            return len(ops)
 
-        self.host.command(run)
+        return self.host.command(run)
 
     def join(self) -> None:
         """Walk to its neighbourhood by way of the world's first contacts; try again while nobody answers."""

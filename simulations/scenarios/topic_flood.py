@@ -67,6 +67,14 @@ class _Line:
         assert event is not None
         return event
 
+    async def run_many(
+        self, call: Callable[[DhtEngine, float], list[int]], until: type[OperationEvent]
+    ) -> list[OperationEvent]:
+        ended: asyncio.Queue[tuple[int, OperationEvent]] = asyncio.Queue()
+        count = self._peer.ask_many(call, lambda at, event: ended.put_nowait((at, event)))
+        events = dict([await ended.get() for _ in range(count)])
+        return [events[at] for at in range(count)]
+
     def places(self, identity: IdentityKey, key: TopicKey) -> TopicPlaces:
         rng = self._world.streams.stream(f"topic/places/{self._peer.index}/{identity.public.raw.hex()[:8]}")
         return TopicPlaces(identity, cast("Driver[DhtEngine]", self), rng, key)
