@@ -46,6 +46,9 @@ CROWD: Final = 8.0
 """Minutes of the budget after which a crowd of strangers has the horizon judged at once, by as many hops as it takes.
 So of a flash crowd a node hears some 2,000 news (the horizon comes down from its most in eight steps), not all.
 UNSOURCED"""
+ALARMS: Final = 4.0
+"""Minutes of the budget, heard in half a minute, after which accusations keep to the horizon as all news does: where
+many lie, most news is accusations and their answers. UNSOURCED"""
 DIGEST_TELLS: Final = 64
 """Items that one digest is answered with; then another digest follows. UNSOURCED"""
 LEFT_FOR: Final = 300.0
@@ -91,7 +94,8 @@ class Spread:
         message = wire.News([wire.Told(hops, item.raw, card)], pushed=True)
         # Who falls silent concerns all who know it: within the horizon each of its neighbours is heard by another part
         # of them, and nowhere enough of them. Who does not know it passes nothing on.
-        far = hops > (wire.MAX_HOPS if isinstance(item, Accusation) else self.horizon)
+        calm = self._heard < ALARMS * self._ground.settings.news_per_minute
+        far = hops > (wire.MAX_HOPS if calm and isinstance(item, Accusation) else self.horizon)
         for link in self._ground.links.values():
             if link.peer == besides or (link.peer == item.owner and isinstance(item, Beat)):
                 continue
