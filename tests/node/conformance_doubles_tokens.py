@@ -114,7 +114,7 @@ def _(engine: Any) -> None:
 def _(engine: Any) -> None:
     forwarding = engine._inbox._forwarding
 
-    def register(owner: bytes, contact: Contact, *rest: Any) -> tuple[Refusal, float]:
+    def register(owner: bytes, contact: Contact, *rest: Any, **_more: Any) -> tuple[Refusal, float]:
         forwarding._entries[peer_place(PublicKey(owner))] = Entry(contact, rest[-1] + 90)
         return Refusal.NONE, 90.0
 
