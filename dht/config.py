@@ -99,8 +99,20 @@ class DhtConfig:
     rate_burst: float = 2000.0
     """Requests answered to one address at once before the rate counts."""
 
+    network_rate: float = 4000.0
+    """Requests a second answered to one /24 or /48, and twice that at once: 16 % of a core. UNSOURCED: four busy
+    addresses; a carrier's NAT of thousands of quiet ones fits as well."""
+
     stranger_rate: float = 200.0
     """Datagrams a second from one address under keys never met, each of which costs a scalar multiplication (32 µs)."""
+
+    stranger_network_rate: float = 400.0
+    """The same from one /24 or /48. UNSOURCED: two such addresses."""
+
+    stranger_total: float = 2000.0
+    """The same from everybody but the contacts of our table: 20 % of a core with the answers, however many addresses a
+    flood has or makes up. UNSOURCED: in a million nodes that look up once a minute each meets far fewer than one a
+    second."""
 
     verify_rate: float = 20.0
     """Contacts a second that asked us something and are asked back, to see whether they belong into the table."""

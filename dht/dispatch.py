@@ -14,7 +14,6 @@ from dht.exchange import CHECK_BYTES, Exchange
 from dht.families import Families, Seat
 from dht.family import BothTables
 from dht.inbox import Inbox
-from dht.limits import source_of
 from dht.notices import Notices
 from dht.operation import Context
 from dht.responder import AnyTable, Asking, Responder
@@ -96,7 +95,7 @@ class Dispatch:
 
     def on_request(self, request: Request, key: bytes, address: Address, size: int, now: float) -> None:
         """A request in a datagram of `size` bytes."""
-        if not self._responder.admit(source_of(address), now):
+        if not self._responder.admit(address, now):
             self._context.count("dropped_rate")
             return
         seat = self._families.of(address[0], now)

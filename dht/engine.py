@@ -73,7 +73,7 @@ class DhtEngine(Told):
         self.emit = self._events.append
         """Report to the application."""
         sealer = sealer if sealer is not None else Sealer(node_key, rng, network_key=network_key)
-        self._exchange = Exchange(config, sealer, rng, self.counters)
+        self._exchange = Exchange(config, sealer, rng, self.counters, self._is_contact)
         self.requests = self._exchange.requests
         # Not a method that calls the other: with nine arguments that costs as much as sealing.
         self.request = self._exchange.request
@@ -86,6 +86,7 @@ class DhtEngine(Told):
         """What is watched here: `watch(place, now)`, then `RecordChanged` until `unwatch(place, now)`."""
         self._crawling = Crawling()
         self._responder = Responder(config, self._store, tokens, self.verdicts, self.emit, self._on_record)
+        self._exchange.spent = self._responder.spent
         self._inbox = Inbox(self, self._exchange, config, lambda: self.public_addresses)
         repair = Repair(self, config, self._store, rng)
         self._families = Families(self, self._exchange, config, repair, rng, now, self._on_address, self._on_mode)
@@ -360,6 +361,9 @@ class DhtEngine(Told):
         if family.server and len(family.table):
             after = self._families.seat(family).maintenance.after_join
             QuietWalk(self, family.own_place, now, lambda _, then: after(then), family=family).start(now)
+
+    def _is_contact(self, key: bytes) -> bool:
+        return any(seat.table.get(key) is not None for seat in self._families.all)
 
     def _new_op(self) -> int:
         self._last_op += 1

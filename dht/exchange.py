@@ -6,6 +6,7 @@ Counts and drops whatever does not open or decode; never raises for a stranger's
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
@@ -13,7 +14,7 @@ from dht.config import DhtConfig
 from dht.constants import HEADER_BYTES, MAC_BYTES, MAX_DATAGRAM, OVERHEAD_BYTES
 from dht.contact import Address, Contact
 from dht.errors import BoxError, DecodeError
-from dht.limits import RateLimiter, source_of
+from dht.limits import RateLimiter, SourceLimits, source_of
 from dht.requests import Owner, Pending, Requests
 from dht.responder import Asking
 from dht.sealing import Sealing
@@ -95,17 +96,30 @@ _MAX_RECIPIENTS: Final = 4096
 class Exchange:
     """Seals what goes out, opens what comes in."""
 
-    def __init__(self, config: DhtConfig, sealer: Sealing, rng: Random, counters: Counter[str]) -> None:
+    def __init__(
+        self,
+        config: DhtConfig,
+        sealer: Sealing,
+        rng: Random,
+        counters: Counter[str],
+        is_contact: Callable[[bytes], bool],
+    ) -> None:
+        """`is_contact(key)`: whether a node is in the table; such are heard, whoever floods."""
         self.requests = Requests(config, rng)
         self.server = self.server6 = False
         """Whether requests say that we may be put into tables: those over IPv4, those over IPv6."""
         self._pads, self._bare_pads = _PADS, _NO_PADS
         self._sealer = sealer
+        self._is_contact = is_contact
+        self.spent: Callable[[Address, float], bool] = lambda address, now: False
+        """Whether no request of an address would be admitted: then only replies are opened."""
         self._prefix = sealer.prefix
         self._counters = counters
         self._answer_stun = config.answer_stun
         self._stun_limit = RateLimiter(config.stun_rate, config.stun_rate * 4)
-        self._stranger_limit = RateLimiter(config.stranger_rate, config.stranger_rate * 2)
+        self._stranger_limit = SourceLimits(
+            config.stranger_rate, config.stranger_rate * 2, config.stranger_network_rate, config.stranger_total
+        )
         self._out: list[tuple[bytes, Address]] = []
         self._recipients: OrderedDict[Address, bytes] | None = None
 
@@ -204,8 +218,13 @@ class Exchange:
         if not HEADER_BYTES + MAC_BYTES < len(data) <= MAX_DATAGRAM:
             self._counters["dropped_size"] += 1
             return None
-        if not self._sealer.knows(data[5:37]) and not self._stranger_limit.allow(source_of(address), now):
+        key = data[5:37]
+        if not self._sealer.knows(key) and not self._stranger_limit.allow(address, now, apart=self._is_contact(key)):
             self._counters["dropped_stranger_rate"] += 1
+            return None
+        if self.spent(address, now) and not self.requests.awaits(key):
+            # Before any cryptography: a flood must not cost a box each to find out that it is one.
+            self._counters["dropped_rate"] += 1
             return None
         try:
             key, plain = self._sealer.open(data)

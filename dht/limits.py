@@ -146,10 +146,42 @@ class RateLimiter:
             del sources[next(iter(sources))]
         return allowed
 
+    def spent(self, source: object, now: float) -> bool:
+        """Whether the bucket of `source` is empty; takes nothing."""
+        return self._sources.get(source, now) - now > self._tolerance
+
     def _sweep(self, now: float) -> None:
         for source in [source for source, full_at in self._sources.items() if full_at <= now]:
             del self._sources[source]
         self._sweep_at = max(_FIRST_SWEEP, 2 * len(self._sources))
+
+
+class SourceLimits:
+    """A rate for each address, one for each /24 or /48, and where asked for one for all together.
+
+    What one address may not have takes nothing from its network's share, and what a network may not, nothing from that
+    of all: who floods uses up its own.
+    """
+
+    def __init__(self, each: float, burst: float, network: float, everybody: float | None = None) -> None:
+        """Rates in requests a second; of `network` and `everybody` twice that at once."""
+        self._each = RateLimiter(each, burst)
+        self._networks = RateLimiter(network, 2 * network)
+        self._all = RateLimiter(everybody, 2 * everybody) if everybody is not None else None
+
+    def allow(self, address: Address, now: float, *, apart: bool = False) -> bool:
+        """Take one for `address`; False when it, its network, or everybody has none left. `apart`: it does not count
+        among everybody."""
+        if not self._each.allow(source_of(address), now):
+            return False
+        network = prefix_of(address)
+        if network and not self._networks.allow(network, now):
+            return False
+        return self._all is None or apart or self._all.allow(None, now)
+
+    def spent(self, address: Address, now: float) -> bool:
+        """Whether an address, or its network, has none left now; takes nothing."""
+        return self._each.spent(source_of(address), now) or self._networks.spent(prefix_of(address), now)
 
 
 def source_of(address: Address) -> object:
@@ -168,4 +200,9 @@ def _line_of(ip: str) -> bytes:
 
 def prefix_of(address: Address) -> bytes:
     """What quotas count: the /24 or /48; nothing for private addresses."""
-    return b"" if is_exempt(address[0]) else address_prefix(address[0])
+    return _network_of(address[0])
+
+
+@lru_cache(maxsize=4096)  # UNSOURCED: as above
+def _network_of(ip: str) -> bytes:
+    return b"" if is_exempt(ip) else address_prefix(ip)

@@ -216,6 +216,10 @@ class Requests:
             return None
         return pending
 
+    def awaits(self, key: bytes) -> bool:
+        """Whether a node owes us a reply."""
+        return any(pending.contact.key == key for pending in self._pending.values())
+
     def finish(self, pending: Pending, token: bytes, now: float) -> float:
         """Take the request off: it was answered. Returns the round trip in seconds."""
         del self._pending[pending.rid]

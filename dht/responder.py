@@ -14,7 +14,7 @@ from dht.constants import MAX_CONTACTS, MAX_MESSAGE, OVERHEAD_BYTES, PRINT_BYTES
 from dht.contact import PACKED_V4, PACKED_V6, Address, Contact, pack_address, pack_contacts
 from dht.events import Event, RecordDropped, RecordStored
 from dht.family import BothTables
-from dht.limits import RateLimiter, Tokens, prefix_of, source_of
+from dht.limits import SourceLimits, Tokens, prefix_of
 from dht.records import RecordRefused, Refusal, SignedRecord, VerdictCache, decode_record, verify_record
 from dht.routing import Table
 from dht.store import Store
@@ -91,11 +91,15 @@ class Responder:
         self._verdicts = verdicts
         self._emit = emit
         self._changed = changed
-        self._limit = RateLimiter(config.rate_limit, config.rate_burst)
+        self._limit = SourceLimits(config.rate_limit, config.rate_burst, config.network_rate)
 
-    def admit(self, source: object, now: float) -> bool:
-        """Whether `source` is within its rate of requests."""
-        return self._limit.allow(source, now)
+    def admit(self, address: Address, now: float) -> bool:
+        """Whether an address, and its network, are within their rates of requests."""
+        return self._limit.allow(address, now)
+
+    def spent(self, address: Address, now: float) -> bool:
+        """Whether no request of an address would be admitted now."""
+        return self._limit.spent(address, now)
 
     def asking(self, request: Request, key: bytes, address: Address, size: int, now: float) -> Asking:
         """Judge the token of a request of `size` bytes (the whole datagram)."""
@@ -154,7 +158,7 @@ class Responder:
         nodes6: dict[bytes, None] = {}
         for raw, lifetime in request.items:
             # Each further record counts as a request of its own: else many would be had checked for the price of one.
-            if verdicts and not self.admit(source_of(asking.address), now):
+            if verdicts and not self.admit(asking.address, now):
                 verdicts.append((Refusal.RATE_LIMITED, 0))
                 continue
             put = Put(request.rid, request.token, request.server, raw, lifetime, request.nodes)

@@ -67,9 +67,9 @@ class Honest(Responder):
 class SilentResponder(Honest):
     """Answers nobody."""
 
-    def admit(self, source: object, now: float) -> bool:
+    def admit(self, address: Address, now: float) -> bool:
         """Let no request in."""
-        return not self.plot.attacking and super().admit(source, now)
+        return not self.plot.attacking and super().admit(address, now)
 
 
 class WrongResponder(Honest):

@@ -13,7 +13,7 @@ from typing import Final
 
 from dht.config import DhtConfig
 from dht.constants import PROTOCOL_VERSION
-from dht.limits import RateLimiter, source_of
+from dht.limits import SourceLimits
 from dht.sealing import CACHED_KEYS
 from simulations.hops import Drop, Packet
 from simulations.network import RECEIVE_BUFFER, Network
@@ -24,13 +24,12 @@ FOREIGN: Final = 1e-6
 """Seconds to see that a datagram is none of this network's."""
 ANSWER: Final = 45e-6
 """Seconds to open a request of a node met before and to answer it: FIND_NODE, the dearest one."""
-REFUSE: Final = 12e-6
-"""Seconds to open a request and to see that its source has used up its rate."""
 MEET: Final = 46e-6
 """Further seconds for a node never met: an X25519 agreement."""
 SHUT_OUT: Final = 2e-6
-"""Seconds to see that too many such came from one source. These five were measured with `DhtEngine` as it is, real
-boxes, Python 3.11, one core of a shared machine: the same on which the figures of docs/results/benchmarks.md were."""
+"""Seconds to see that too many such, or too many requests, came from one source. These four were measured with
+`DhtEngine` as it is, real boxes, Python 3.11, one core of a shared machine: the same on which the figures of
+docs/results/benchmarks.md were."""
 
 _OVERRUN: Final = Drop("cpu-overrun")
 
@@ -64,8 +63,10 @@ class Core:
         """When each datagram that waits is taken out of the socket's buffer, and its bytes."""
         self._queued = 0
         self._known: dict[bytes, None] = {}
-        self._requests = RateLimiter(config.rate_limit, config.rate_burst)
-        self._strangers = RateLimiter(config.stranger_rate, config.stranger_rate * 2)
+        self._requests = SourceLimits(config.rate_limit, config.rate_burst, config.network_rate)
+        self._strangers = SourceLimits(
+            config.stranger_rate, config.stranger_rate * 2, config.stranger_network_rate, config.stranger_total
+        )
 
     def forward(self, packet: Packet, now: float) -> float | Drop:
         """Let a datagram through when it has been served; drop it when the socket's buffer is full."""
@@ -91,17 +92,17 @@ class Core:
         data = packet.data
         if len(data) < 37 or data[0] != PROTOCOL_VERSION:
             return RECEIVE + FOREIGN
-        source = source_of(packet.src)
         key = data[5:37]
         meeting = 0.0
         if key not in self._known:
-            if not self._strangers.allow(source, now):
+            if not self._strangers.allow(packet.src, now):
                 return RECEIVE + SHUT_OUT
             self._known[key] = None
             if len(self._known) > CACHED_KEYS:
                 del self._known[next(iter(self._known))]
             meeting = MEET
-        return RECEIVE + meeting + (ANSWER if self._requests.allow(source, now) else REFUSE)
+        # Where no box is opened, nothing tells a reply that is waited for from a request: both are shut out here.
+        return RECEIVE + meeting + (ANSWER if self._requests.allow(packet.src, now) else SHUT_OUT)
 
 
 def attach(network: Network, ips: Iterable[str], *, speed: float = 1.0, config: DhtConfig | None = None) -> list[Core]:

@@ -136,9 +136,13 @@ class Swarm(ABC):
 class Ours(Swarm):
     """Engines, drivers and sockets as a node has them; records signed and verified."""
 
+    def __init__(self, size: int, seed: int = 1, *, host: str = "127.0.0.1") -> None:
+        super().__init__(size, seed)
+        self.host = host
+
     async def start(self) -> Load:
         """Every node joins by way of the first."""
-        self.sockets = [UdpSockets.open(["127.0.0.1"], 0) for _ in range(self.size)]
+        self.sockets = [UdpSockets.open([self.host], 0) for _ in range(self.size)]
         self.drivers = [self._node(sockets) for sockets in self.sockets]
         first = Contact(self.drivers[0].engine.own_key, self.sockets[0].addresses[0])
         self.owners = [IdentityKey.from_seed(self.rng.randbytes(32)) for _ in range(64)]

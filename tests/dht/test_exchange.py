@@ -80,6 +80,30 @@ class TestStrangersBytes:
         wire.now += 1.0
         assert len(Stranger(wire, 940, address=friend.address).say(engine, PADDED_PING)) == 1
 
+    def test_keys_never_met_have_a_rate_for_their_network_and_for_all_and_contacts_are_heard(self) -> None:
+        wire = Wire(2, config=DhtConfig(stranger_rate=5, stranger_network_rate=10, stranger_total=30))
+        engine, contact = wire.engines.values()
+        engine.table.offer(wire.contact(contact))
+
+        def answered(network: int) -> int:
+            strangers = [
+                Stranger(wire, 1000 + 60 * network + number, address=(f"20.0.{network}.{number % 50}", 4000))
+                for number in range(60)
+            ]
+            return sum(len(stranger.say(engine, PADDED_PING)) for stranger in strangers)
+
+        assert [answered(network) for network in range(4)] == [20, 20, 20, 0]
+        known = Stranger(wire, 2)  # The key of the engine in the table, which never spoke here.
+        assert len(known.say(engine, PADDED_PING)) == 1
+        wire.now += 1.0
+        assert [answered(network) for network in range(4, 9)] == [20, 10, 0, 0, 0]
+
+    def test_addresses_of_one_line_are_one_source(self) -> None:
+        wire = Wire(0)
+        engine = wire.add(1, config=DhtConfig(stranger_rate=5))
+        same = [Stranger(wire, 1000 + number, address=(f"2a00:1:2:3::{number:x}", 4000)) for number in range(1, 60)]
+        assert sum(len(stranger.say(engine, PADDED_PING)) for stranger in same) == 10
+
     def test_a_contact_with_a_key_of_small_order_is_not_written_to(self) -> None:
         wire = Wire(1)
         (engine,) = wire.engines.values()

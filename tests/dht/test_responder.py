@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from dht.config import DhtConfig
 from dht.constants import MAX_MESSAGE, OVERHEAD_BYTES
-from dht.contact import Address, Contact, unpack_contacts
+from dht.contact import Address, Contact, pack_address, unpack_contacts
 from dht.engine import DhtEngine
-from dht.events import GetDone, Mode, PutDone, RecordStored
+from dht.events import GetDone, Mode, PingDone, PutDone, RecordStored
 from dht.records import Kind, Refusal, SignedRecord, immutable_record, sign_record, topic_salt
 from dht.wire import (
     DialBack,
@@ -233,6 +233,41 @@ class TestRates:
         assert len(other.say(engine, Ping(1, b"", False, bytes(48)))) == 1
         wire.now += 1.0
         answers = [stranger.say(engine, Ping(rid, b"", False, bytes(48))) for rid in range(100)]
+        assert sum(map(len, answers)) == 10
+
+    def test_what_is_beyond_the_rate_is_not_even_opened(self) -> None:
+        wire = Wire(0)
+        engine = wire.add(1, config=DhtConfig(rate_limit=10, rate_burst=20))
+        stranger = Stranger(wire)
+        opened = []
+        real = engine._exchange._sealer.open
+        engine._exchange._sealer.open = lambda data: opened.append(data) or real(data)  # type: ignore[assignment, func-returns-value, method-assign]
+        for rid in range(100):
+            stranger.say(engine, Ping(rid, b"", False, bytes(48)))
+        assert len(opened) == 20
+
+    def test_a_reply_is_taken_from_who_has_used_up_its_rate(self) -> None:
+        wire = Wire(0)
+        engine = wire.add(1, config=DhtConfig(rate_limit=10, rate_burst=20))
+        stranger = Stranger(wire)
+        for rid in range(100):
+            stranger.say(engine, Ping(rid, b"", False, bytes(48)))
+        engine.ping(stranger.contact, wire.now)
+        (asked,) = wire.waiting()
+        question = stranger.open(asked.data)
+        assert isinstance(question, Ping)
+        stranger.say(engine, Pong(question.rid, b"", pack_address(place_of(1)), int(wire.now)))
+        assert wire.last(engine, PingDone).rtt is not None
+
+    def test_a_network_has_a_rate_and_others_are_served(self) -> None:
+        wire = Wire(0)
+        engine = wire.add(1, config=DhtConfig(network_rate=10))
+        near = [Stranger(wire, 900 + number, address=(f"20.1.1.{number}", 4000)) for number in range(1, 11)]
+        answers = [one.say(engine, Ping(rid, b"", False, bytes(48))) for rid in range(10) for one in near]
+        assert sum(map(len, answers)) == 20
+        assert len(Stranger(wire, 950).say(engine, Ping(1, b"", False, bytes(48)))) == 1
+        wire.now += 1.0
+        answers = [one.say(engine, Ping(rid, b"", False, bytes(48))) for rid in range(10) for one in near]
         assert sum(map(len, answers)) == 10
 
 

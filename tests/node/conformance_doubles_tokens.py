@@ -107,7 +107,7 @@ def _(engine: Any) -> None:
 
 @double("it answers requests at any rate", "request-rate")
 def _(engine: Any) -> None:
-    engine._responder.admit = lambda source, now: True
+    engine._responder.admit = lambda address, now: True
 
 
 @double("it registers whom anybody names", "register")

@@ -1,7 +1,7 @@
 """What a datagram costs its receiver, and what happens when it cannot keep up."""
 
 from dht.constants import PROTOCOL_VERSION
-from simulations.cpu import ANSWER, FOREIGN, MEET, RECEIVE, REFUSE, SHUT_OUT, Core, attach
+from simulations.cpu import ANSWER, FOREIGN, MEET, RECEIVE, SHUT_OUT, Core, attach
 from simulations.hops import Drop, Packet
 from simulations.network import RECEIVE_BUFFER
 
@@ -24,7 +24,7 @@ def test_what_a_source_sends_beyond_its_rate_costs_less():
     core = Core()
     costs = [core.cost(packet(), 0.0) for _ in range(3000)]
     assert costs[1999] == RECEIVE + ANSWER
-    assert costs[2999] == RECEIVE + REFUSE
+    assert costs[2999] == RECEIVE + SHUT_OUT
     assert core.cost(packet(source="13.0.0.2"), 0.0) == RECEIVE + ANSWER
 
 

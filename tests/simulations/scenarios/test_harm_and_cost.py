@@ -75,6 +75,29 @@ def test_a_flood_costs_the_flooded_time_and_gets_no_bytes():
     assert value(weak, "longest wait") > value(result, "longest wait")
 
 
+@pytest.mark.parametrize(
+    "flood",
+    [
+        {"what": "ping"},
+        pytest.param({"what": "ping", "fresh": True}, marks=pytest.mark.slow),
+        pytest.param({"what": "find-node"}, marks=pytest.mark.slow),
+        pytest.param({"what": "garbage"}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_ten_thousand_datagrams_a_second_of_one_source_at_most_double_what_honest_reads_take(flood: dict[str, Any]):
+    # A core a quarter as fast as the one that was measured: what it does not answer must cost next to nothing.
+    result = play("flood", nodes=30, targets=1, per_second=10_000, reads=20, speed=0.25, **flood)
+    assert not unmet(result)
+
+
+@pytest.mark.slow
+def test_a_flood_from_five_hundred_sources_too():
+    result = play("flood", nodes=30, targets=1, per_second=10_000, reads=10, what="ping", fresh=True, sources=500)
+    assert not unmet(result)
+    assert value(result, "busiest core") < 0.6
+
+
 def test_a_crowd_is_served():
     result = played("flash-crowd")[0]
     assert value(result, "holders") >= 15
