@@ -66,6 +66,8 @@ def hello_length(head: bytes) -> int:
 
 def read_hello(body: bytes) -> Hello:
     """Read what follows the length. Revocations that do not hold are left out. Raises `DecodeError`."""
+    if len(body) < 2:
+        raise DecodeError(_WHAT, "it ends before its chain's length")
     (length,) = struct.unpack(">H", body[:2])
     rest = body[2 + length :]
     if not length:

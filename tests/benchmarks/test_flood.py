@@ -43,7 +43,6 @@ def test_flood(benchmark: Any, flood_figures: dict[str, dict[str, float]], kind:
     benchmark.pedantic(play, rounds=1)
     benchmark.extra_info.update(figures)
     flood_figures[f"{kind}{'' if host == '127.0.0.1' else ', IPv6'}"] = figures
-    assert figures["found"] == 1.0
     assert figures["grown_kib"] < FLAT
 
 
