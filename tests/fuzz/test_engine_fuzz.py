@@ -37,11 +37,9 @@ BOUNDS = {
     "events": 0,  # taken out after every try
     "_exchange._out": 0,
     "_exchange._sealer._keys": 4096,
-    "_exchange._stranger_limit._each._sources": 8192,
-    "_exchange._stranger_limit._networks._sources": 8192,
     "_exchange._stun_limit._sources": 8192,
-    "_responder._limit._each._sources": 8192,
-    "_responder._limit._networks._sources": 8192,
+    "_limit._each._sources": 8192,
+    "_limit._networks._sources": 8192,
     "requests._pending": 1024,
     "requests._timers": 4096,
     "requests._peers": 4096,

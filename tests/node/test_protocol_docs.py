@@ -348,6 +348,7 @@ def test_the_pages_name_every_file_of_vectors_and_no_other() -> None:
             "dialing",
             "handshake",
             "circuits",
+            "refusals",
             "continuity",
             "streams",
             "transfer",
