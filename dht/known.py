@@ -60,6 +60,11 @@ class Known:
         return self._families.mode
 
     @property
+    def reached_over(self) -> frozenset[int]:
+        """The families of addresses, 4 and 6, in which we are a server."""
+        return frozenset(6 if seat.ipv6 else 4 for seat in self._families.usable if seat.server)
+
+    @property
     def mode_reason(self) -> str:
         """Why."""
         return self._families.mode_reason

@@ -127,18 +127,26 @@ async def open_session(config: NodeConfig, *, start: bool = True) -> AsyncIterat
 
 
 @asynccontextmanager
-async def short_lived(config: NodeConfig) -> AsyncIterator[Session]:
-    """A node in this process, in client mode on any port, for one command."""
+async def short_lived(
+    config: NodeConfig, *, prepare: Callable[[NodeConfig], NodeConfig] | None = None, observe: float = 0.0
+) -> AsyncIterator[Session]:
+    """A node in this process for one command: in client mode on any port, or as `prepare` has it. `observe`: seconds
+    for which it looks around before."""
+    import asyncio
+
     from node.api import Api
     from node.node_events import ClockWrong
 
     async with AsyncExitStack() as stack:
         with waiting("no node runs here: starting one for this command"):
-            node = await stack.enter_async_context(node_for(as_client(config)))
+            node = await stack.enter_async_context(node_for((prepare or as_client)(config)))
             joined = await joined_or_alone(node)
         told = warn(node, set())
         if not joined and not told:
             print("warning: no other node was found so far", file=sys.stderr)
+        if observe > 0 and joined:
+            with waiting(f"looking for {observe:g} s at how others see this node (Ctrl-C ends it)"):
+                await asyncio.sleep(observe)
         try:
             yield Api(node)
         finally:
@@ -191,6 +199,11 @@ def node_for(config: NodeConfig) -> Node:
 def as_client(config: NodeConfig) -> NodeConfig:
     """The same configuration for a node of a minute: any port, client mode."""
     return config.replace(port=0, mode="client", api=None, api_http=None)
+
+
+def as_usual(config: NodeConfig) -> NodeConfig:
+    """The same configuration for a node of a minute that finds out its role as a lasting one does, on any port."""
+    return config.replace(port=0, api=None, api_http=None)
 
 
 def waiting(what: str) -> AbstractContextManager[Any]:

@@ -24,13 +24,13 @@ from node.adapters.file_outcomes import Progress
 from node.config import NodeConfig
 from node.driver import Driver, Stopped
 from node.node_book import book_of
-from node.node_diagnosis import Finding
 from node.node_doctor import examine
 from node.node_events import (
     EventFeed,
     EventLog,
     NodeEvent,
 )
+from node.node_facts import Finding
 from node.node_files import Decide, FileEvent
 from node.node_inside import Inside
 from node.node_inviting import Inviting

@@ -5,15 +5,12 @@ Decides what counts as a problem and what helps. Refuses to find facts out: `nod
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
 from dht.config import DhtConfig
-from dht.contact import Address
-from dht.identity import is_exempt
-from dht.nat_report import Mapping, NatReport
+from node.node_diagnosis_reach import contacts, homes, ipv6, mapping, reached, router
+from node.node_facts import Facts, Finding
 
 CLOCK_PROBLEM: Final = DhtConfig().clock_tolerance
 """Seconds the clock may be off, as the node itself judges it."""
@@ -30,78 +27,6 @@ THROTTLED: Final = 0.3
 ENOUGH: Final = 16
 """Datagrams that must have been sent for a part to mean anything. UNSOURCED"""
 
-CARRIER: Final = ipaddress.ip_network("100.64.0.0/10")
-"""Addresses between a carrier's routers and its customers (RFC 6598)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Datagrams sent that wanted an answer, and answers that came."""
-
-    sent: int = 0
-    answered: int = 0
-
-    @property
-    def part(self) -> float:
-        """The part without an answer, 0-1."""
-        return 1 - self.answered / self.sent if self.sent else 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What is known of a node and its network."""
-
-    joined: bool = False
-    contacts: int = 0
-    first_contacts: int = 0
-    """Contacts it began with: configured, saved, listed."""
-    sent: int = 0
-    """Datagrams."""
-    received: int = 0
-    tunnel: bool = False
-    """Whether its datagrams go through a gateway over TCP."""
-    single: Loss = Loss()
-    """Pings sent one by one."""
-    burst: Loss = Loss()
-    """Pings sent all at once."""
-    clock_offset: float | None = None
-    """Others' clocks less ours, seconds."""
-    nat: NatReport = field(default_factory=NatReport)
-    own: str | None = None
-    """Our address on the way out."""
-    public: Address | None = None
-    """Where others see us."""
-    mapped: Address | None = None
-    """What the router says to forward to us."""
-    mapping_problem: str = ""
-    mode: str = "client"
-    mode_wanted: str = "auto"
-    mode_reason: str = ""
-    lists: int = 0
-    """Sources of signed lists that are configured."""
-    list_found: bool = False
-    list_expired: bool = False
-    list_detail: str = ""
-    """What the sources said."""
-    journal_problem: str | None = None
-    lan_problems: tuple[str, ...] = ()
-    """What ails the local network, each a sentence that says what to do."""
-    stored: int | None = None
-    """Nodes that stored our own record; None while it has not been published."""
-    asked: int = 0
-    """Nodes that were asked to store it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at."""
-
-    name: str
-    state: str
-    """ok, note, problem, or unknown."""
-    text: str
-    advice: str = ""
-
 
 def diagnose(facts: Facts) -> tuple[Finding, ...]:
     """Everything looked at, one finding each, in the order in which it should be put right."""
@@ -109,8 +34,12 @@ def diagnose(facts: Facts) -> tuple[Finding, ...]:
         _udp(facts),
         _loss(facts),
         _clock(facts),
-        _router(facts),
-        _reached(facts),
+        router(facts),
+        reached(facts),
+        *mapping(facts),
+        ipv6(facts),
+        *homes(facts),
+        *contacts(facts),
         *_list(facts),
         *_journal(facts),
         *_record(facts),
@@ -177,59 +106,6 @@ def _clock(facts: Facts) -> Finding:
     if abs(offset) > CLOCK_NOTE:
         return Finding("clock", "note", f"this machine's clock is {_span(offset)} {way} that of others")
     return Finding("clock", "ok", "this machine's clock agrees with that of others")
-
-
-def _router(facts: Facts) -> Finding:
-    twice = _second_router(facts)
-    if twice:
-        return Finding(
-            "router", "problem", twice,
-            "put the inner router into bridge mode, or forward the port on both; with a carrier's, ask it for an "
-            "address of your own, or use IPv6. Until then, links are made by punching, or through relays",
-        )  # fmt: skip
-    if facts.nat.mapping in (Mapping.ADDRESS_DEPENDENT, Mapping.ADDRESS_AND_PORT_DEPENDENT):
-        return Finding(
-            "router", "note", "the router shows everybody another port (a symmetric NAT): peers with such a router are "
-            "reached through relays alone",
-            "turn port mapping on in the router (UPnP, NAT-PMP, PCP), or forward this node's port",
-        )  # fmt: skip
-    if facts.nat.mapping is Mapping.NONE:
-        return Finding("router", "ok", "no router translates this machine's address")
-    if facts.nat.mapping is Mapping.ENDPOINT_INDEPENDENT:
-        return Finding("router", "ok", "the router shows everybody the same port: direct links can be made through it")
-    return Finding("router", "unknown", "too few nodes outside have told where they see this one")
-
-
-def _second_router(facts: Facts) -> str:
-    """What says that there is more than one router that translates; empty where nothing does."""
-    if facts.own is not None and ipaddress.ip_address(facts.own) in CARRIER:
-        return f"this machine's address {facts.own} is a carrier's: its own router translates for many customers"
-    if facts.mapped is None:
-        return ""
-    outside = ipaddress.ip_address(facts.mapped[0])
-    if outside in CARRIER:
-        return f"the router's outside address {outside} is a carrier's: a second router translates once more"
-    if is_exempt(facts.mapped[0]):
-        return f"the router's outside address {outside} is a private one: there is a second router behind it"
-    if (
-        facts.public is not None
-        and facts.public[0] != facts.mapped[0]
-        and (":" in facts.public[0]) == (outside.version == 6)
-    ):
-        return f"the router says that its address is {outside}, others see {facts.public[0]}: there is a second router"
-    return ""
-
-
-def _reached(facts: Facts) -> Finding:
-    if facts.mode == "server":
-        return Finding("reached", "ok", f"others reach this node from outside ({facts.mode_reason})")
-    if facts.mode_wanted == "client":
-        return Finding("reached", "ok", "this node is a client by its settings: nobody need reach it")
-    why = f": {facts.mapping_problem}" if facts.mapping_problem else ""
-    return Finding(
-        "reached", "note", f"nobody outside reaches this node ({facts.mode_reason}); it is a client{why}",
-        "forward its UDP port in the router, or let the router do it on request (UPnP, NAT-PMP, PCP)",
-    )  # fmt: skip
 
 
 def _list(facts: Facts) -> Iterator[Finding]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from dht.contact import Contact
 from dht.events import PingDone
-from node.node_diagnosis import ENOUGH, Facts, Finding, Loss, diagnose
+from node.node_diagnosis import ENOUGH, diagnose
+from node.node_facts import Facts, Finding, Loss
 
 if TYPE_CHECKING:
     from node.config import NodeConfig
@@ -54,7 +55,13 @@ def facts(inside: Inside, config: NodeConfig, own: str | None, single: Loss, bur
         own=own,
         public=engine.public_address,
         mapped=None if outside.mapping is None else outside.mapping.address,
+        mapping_asked=outside.maps_ports,
         mapping_problem=outside.mapping_problem,
+        ipv6=6 in outside.families() or outside.tunnelled,
+        mapped_v6=None if outside.pinhole is None else outside.pinhole.address,
+        mapping_problem_v6=outside.pinhole_problem,
+        reached_over=engine.reached_over,
+        homes=len(engine.homes()),
         mode=engine.mode.value,
         mode_wanted=config.mode,
         mode_reason=engine.mode_reason,

@@ -82,6 +82,9 @@ class Outside:
         self.mapping: Mapping | None = None
         """The port that the router forwards to us."""
         self.mapping_problem = ""
+        self.pinhole: Mapping | None = None
+        """Where the router's firewall lets others in over IPv6."""
+        self.pinhole_problem = ""
         self.gateway: Gateway | None = None
         self.websockets: WebSockets | None = None
         self._interfaces: Interfaces | None = None
@@ -160,8 +163,7 @@ class Outside:
         work: dict[str, Callable[[], Awaitable[None]]] = {"paths": self.paths.run, "relays": self.mesh.run}
         if parts.watch_interfaces:
             work["this machine's addresses"] = self._watch
-        asks = config.port_mapping and config.scope == "any" and parts.map_ports
-        if asks and config.listen in ("0.0.0.0", "::") and config.mode != "client":
+        if self.maps_ports:
             work["port mapping"] = lambda: self._map(ipv6=False)
             if config.listen == "::":
                 work["the pinhole for IPv6"] = lambda: self._map(ipv6=True)
@@ -183,6 +185,13 @@ class Outside:
     def sources(self) -> list[PeerSource]:
         """Where peers are looked for before the DHT is asked: append to it."""
         return self.ladder.sources
+
+    @property
+    def maps_ports(self) -> bool:
+        """Whether the router is asked for a port."""
+        config = self._config
+        asks = config.port_mapping and config.scope == "any" and self._parts.map_ports
+        return asks and config.listen in ("0.0.0.0", "::") and config.mode != "client"
 
     def own_address(self) -> str | None:
         """This machine's IPv4 address on the way out, where it has one. Sends nothing."""
@@ -272,11 +281,17 @@ class Outside:
     async def _map(self, *, ipv6: bool) -> None:
         from node.adapters.port_mapping import PortMapper
 
-        mapper = PortMapper(self._datagrams.port, self._parts.rng, self._driver.clock, self._on_mapping, ipv6=ipv6)
+        def told(mapping: Mapping | None, why: str) -> None:
+            self._on_mapping(mapping, why, ipv6=ipv6)
+
+        mapper = PortMapper(self._datagrams.port, self._parts.rng, self._driver.clock, told, ipv6=ipv6)
         await mapper.run()
 
-    def _on_mapping(self, mapping: Mapping | None, why: str) -> None:
-        self.mapping, self.mapping_problem = mapping, why
+    def _on_mapping(self, mapping: Mapping | None, why: str, *, ipv6: bool) -> None:
+        if ipv6:
+            self.pinhole, self.pinhole_problem = mapping, why
+        else:
+            self.mapping, self.mapping_problem = mapping, why
         where = None if mapping is None else mapping.address
         protocol = "" if mapping is None else mapping.protocol
         self._events.add(PortMapped(self._driver.now(), where, protocol, why))

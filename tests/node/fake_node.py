@@ -14,8 +14,9 @@ from dht.events import Asked, LookupStats, Receipt, Verdict
 from dht.identity import IdentityKey, NodeKey, PublicKey
 from dht.records import Kind, Refusal, SignedRecord, immutable_record, mutable_place, sign_record
 from node.node_book import AddressBook
-from node.node_diagnosis import Facts, Finding, diagnose
+from node.node_diagnosis import diagnose
 from node.node_events import EventFeed, EventLog, NodeEvent
+from node.node_facts import Facts, Finding
 from node.node_results import (
     ConnectOutcome,
     ContactInfo,

@@ -1,16 +1,19 @@
 """What is wrong with a node's network: every circumstance has its finding, and advice."""
 
+import asyncio
 import json
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from dht.nat_report import Mapping, NatReport
+from dht.nat_report import Filtering, Mapping, NatReport
 from node import cli_session
 from node.cli import app
-from node.node_diagnosis import Facts, Finding, Loss, diagnose
+from node.node_diagnosis import diagnose
+from node.node_facts import Facts, Finding, Loss
 from simulations.events import EventQueue
 from simulations.hops import Drop
 from simulations.latency import Constant
@@ -37,6 +40,9 @@ WELL = Facts(
     mode_reason="3 of 3 reached it",
     lists=1,
     list_found=True,
+    mapping_asked=True,
+    reached_over=frozenset({4, 6}),
+    homes=3,
 )
 
 
@@ -48,7 +54,9 @@ def test_a_healthy_node_has_nothing_but_good_findings() -> None:
     assert {finding.state for finding in found().values()} == {"ok"}
 
 
-CLIENT = {"mode": "client", "mode_reason": "nobody reached it"}
+CLIENT: dict[str, object] = {"mode": "client", "mode_reason": "nobody reached it"}
+NO_IPV4, ONLY_4 = frozenset({6}), frozenset({4})
+CONE, STRICT = Mapping.ENDPOINT_INDEPENDENT, Filtering.ADDRESS_AND_PORT_DEPENDENT
 
 CASES: list[tuple[str, dict[str, object], str, str, str]] = [
     ("no UDP", {"joined": False, "contacts": 0, "sent": 60, "received": 0}, "udp", "problem", "none came back"),
@@ -67,10 +75,49 @@ CASES: list[tuple[str, dict[str, object], str, str, str]] = [
     ("nobody told the time", {"clock_offset": None}, "clock", "unknown", "fewer than three"),
     ("two routers", {"mapped": ("192.168.0.2", 4000)}, "router", "problem", "private one"),
     ("a carrier's router", {"mapped": ("100.70.1.2", 4000)}, "router", "problem", "a carrier's"),
-    ("a carrier's address", {"own": "100.64.9.9", "mapped": None}, "router", "problem", "translates for many"),
+    (
+        "a carrier's address",
+        {"own": "100.64.9.9", "mapped": None, "mapping_asked": False},
+        "router",
+        "problem",
+        "translates for many",
+    ),
     ("another outside address", {"mapped": ("198.51.100.9", 4000)}, "router", "problem", "others see 203.0.113.5"),
     ("symmetric", {"nat": NatReport(Mapping.ADDRESS_AND_PORT_DEPENDENT)}, "router", "note", "symmetric"),
     ("no router", {"nat": NatReport(Mapping.NONE)}, "router", "ok", "no router"),
+    ("a full cone", {}, "router", "ok", "every peer reaches this node directly"),
+    ("a restricted cone", {"reached_over": NO_IPV4}, "router", "ok", "restricted cone"),
+    (
+        "filtered by port",
+        {"reached_over": NO_IPV4, "nat": NatReport(CONE, STRICT)},
+        "router",
+        "ok",
+        "at that address and port",
+    ),
+    ("a firewall", {"reached_over": NO_IPV4, "nat": NatReport(Mapping.NONE)}, "router", "ok", "its firewall lets in"),
+    ("a port mapped", {}, "mapping", "ok", "forwards 203.0.113.5 port 4000"),
+    (
+        "mapping refused",
+        {"mapped": None, "mapping_problem": "PCP: not authorised", "reached_over": NO_IPV4},
+        "mapping",
+        "note",
+        "not authorised",
+    ),
+    ("no mapping needed", {"mapped": None, "mapping_problem": "nobody answers"}, "mapping", "ok", "nor is one needed"),
+    ("mapping pending", {"mapped": None}, "mapping", "unknown", "not answered yet"),
+    ("no IPv6", {"ipv6": False}, "ipv6", "note", "no way out by IPv6"),
+    ("IPv6 closed", {"reached_over": ONLY_4, "mapping_problem_v6": "PCP: no answer"}, "ipv6", "note", "PCP: no answer"),
+    ("a pinhole nobody uses", {"reached_over": ONLY_4, "mapped_v6": ("2001:db8::1", 4000)}, "ipv6", "note", "pinhole"),
+    (
+        "no home nodes",
+        {"mode": "client", "mode_wanted": "client", "homes": 0},
+        "homes",
+        "problem",
+        "nobody can call it",
+    ),
+    ("few home nodes", {"mode": "client", "mode_wanted": "client", "homes": 1}, "homes", "note", "1 of 3"),
+    ("home nodes", {"mode": "client", "mode_wanted": "client"}, "homes", "ok", "3 home nodes"),
+    ("few contacts", {"contacts": 3}, "contacts", "note", "only 3 nodes"),
     ("unknown router", {"nat": NatReport()}, "router", "unknown", "too few"),
     ("not reached", {**CLIENT, "mapping_problem": "PCP: no answer"}, "reached", "note", "PCP: no answer"),
     ("a client by its settings", {**CLIENT, "mode_wanted": "client"}, "reached", "ok", "by its settings"),
@@ -92,6 +139,20 @@ def test_a_circumstance_has_its_finding(
     # What is well stays so.
     others = {each.state for each in findings.values() if each.name not in (name, "list", "udp")}
     assert others == {"ok"}
+
+
+def test_what_is_not_asked_or_not_needed_is_no_finding() -> None:
+    assert "mapping" not in found(mapping_asked=False)
+    assert "homes" not in found(mode="server", homes=0)
+    assert "contacts" not in found(joined=False, contacts=0)
+
+
+def test_names_and_states_are_those_of_the_documents() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    section = text.partition("### `doctor`")[2].partition("###")[0]
+    seen = {one.name: one for case in CASES for one in diagnose(replace(WELL, **case[1]))}  # type: ignore[arg-type]
+    assert [name for name in seen if f"`{name}`" not in section] == []
+    assert {one.state for one in seen.values()} <= {"ok", "note", "problem", "unknown"}
 
 
 def test_no_list_configured_is_no_finding() -> None:
@@ -163,14 +224,53 @@ def rookery(monkeypatch, tmp_path):
     return run
 
 
+def test_with_no_node_running_one_looks_around_in_its_own_role_first(rookery, monkeypatch) -> None:
+    slept: list[float] = []
+    modes: list[str] = []
+
+    async def sleep(seconds: float, result: object = None) -> None:
+        slept.append(seconds)
+
+    def usual(config):
+        modes.append(cli_session.as_usual(config).mode)
+        return cli_session.as_usual(config)
+
+    monkeypatch.setattr("node.cli_doctor.as_usual", usual)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    result = rookery(WELL, "--observe", "7")
+    assert result.exit_code == 0 and 7.0 in slept and modes == ["auto"]
+    assert "looking for 7 s" in result.stderr
+    assert "looking" not in rookery(WELL, "--observe", "0").stderr
+    assert rookery(WELL, "--observe", "900").exit_code == 2
+
+
+def test_ctrl_c_while_it_looks_around_stops_the_node(rookery, monkeypatch) -> None:
+    stopped = []
+
+    async def interrupted(seconds: float, result: object = None) -> None:
+        raise asyncio.CancelledError
+
+    left = FakeNode.__aexit__
+
+    async def leave(self, *args):
+        stopped.append(self)
+        return await left(self, *args)
+
+    monkeypatch.setattr(FakeNode, "__aexit__", leave)
+    monkeypatch.setattr(asyncio, "sleep", interrupted)
+    outcome = rookery(WELL)
+    assert len(stopped) == 1
+    assert outcome.exit_code != 0 and "Traceback" not in outcome.output
+
+
 def test_the_command_says_what_to_do_and_fails(rookery) -> None:
-    result = rookery(replace(WELL, burst=Loss(80, 30), list_expired=True))
+    result = rookery(replace(WELL, burst=Loss(80, 30), list_expired=True), "--observe", "0")
     assert result.exit_code == 1
     assert "✗ loss" in result.stdout and "→" in result.stdout and "✓ clock" in result.stdout
     assert "2 problems" in result.stderr
 
 
 def test_a_healthy_node_is_exit_code_0(rookery) -> None:
-    assert rookery(WELL).exit_code == 0
-    document = json.loads(rookery(WELL, "--json").stdout)
+    assert rookery(WELL, "--observe", "0").exit_code == 0
+    document = json.loads(rookery(WELL, "--json", "--observe", "0").stdout)
     assert document["healthy"] and {each["state"] for each in document["findings"]} == {"ok"}
