@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from dht.config import DhtConfig
-from node.node_diagnosis_reach import contacts, homes, ipv6, mapping, reached, router
 from node.node_facts import Facts, Finding
+from node.node_findings_reach import contacts, homes, ipv6, mapping, reached, router
 
 CLOCK_PROBLEM: Final = DhtConfig().clock_tolerance
 """Seconds the clock may be off, as the node itself judges it."""
