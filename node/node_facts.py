@@ -1,6 +1,6 @@
 """What is known of a node and its network, and what a finding drawn from it says. Plain data.
 
-Decides names and meanings. Refuses to find facts out (`node_doctor.py`) and to judge them (`node_diagnosis.py`, `node_findings_reach.py`).
+Decides names and meanings. Refuses to find facts out (`node_doctor.py`) and to judge them (`node_diagnosis.py`).
 """
 
 from __future__ import annotations
