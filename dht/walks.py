@@ -131,8 +131,16 @@ class GetWalk(Walk):
     def ask(self, contact: Contact, now: float) -> None:
         """Ask for the first page."""
         self._asked += 1
-        fields = (self.target, self._asked <= NAMING * self.paths or not self.knows(2 * self._quorum), 0)
+        fields = (self.target, self._asks_for_names(), 0)
         self.context.request(contact, self, Get, fields, now, tag=0, resend=self.thin)
+
+    def _asks_for_names(self) -> bool:
+        """Whether an answer is to name contacts, too: not where enough are known, and a record has been seen early.
+
+        Whoever joined while the network was small takes far nodes for near ones, and would ask nobody but these.
+        """
+        lost = not self._copies and self._asked > self._quorum + SPARE
+        return lost or self._asked <= NAMING * self.paths or not self.knows(2 * self._quorum)
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
         """Take in records, contacts, and ask for the next page of a topic."""

@@ -9,7 +9,7 @@ from dht.config import DhtConfig
 from dht.contact import Contact, pack_contacts
 from dht.crowd import FEWEST, is_crowded
 from dht.events import GetDone
-from dht.walks import NAMING, GetWalk
+from dht.walks import NAMING, SPARE, GetWalk
 from dht.wire import Get, Message, Nodes, Value
 from tests.dht.handdriven import Stranger, Wire, record
 
@@ -104,15 +104,17 @@ def test_neighbours_that_are_invented_make_no_crowd() -> None:
     assert sent < 100
 
 
-def test_who_knows_enough_still_asks_who_else_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader whose own table leads to six copies would else never hear of those who lie nearer."""
+@pytest.mark.parametrize("held", [True, False], ids=["held", "not held"])
+def test_who_knows_enough_still_asks_who_else_is_there(monkeypatch: pytest.MonkeyPatch, held: bool) -> None:
+    """A reader whose own table leads to six copies would else never hear of those who lie nearer; and one that joined
+    while the network was small would take its table's nodes, none of which has the record, for the nearest."""
     wire = Wire(30, config=DhtConfig(bucket_prefix_limit=40, table_prefix_limit=100))
     wire.join_all()
     written = record()
     reader, *holders = wire.engines.values()
     named: list[bool] = []
     for engine in holders:
-        engine.restore([], [(written.raw, written.expires)], wire.now)
+        engine.restore([], [(written.raw, written.expires)] if held else [], wire.now)
         told = engine._responder.on_get
 
         def on_get(request: Get, *rest: object, told: Callable[..., Message] = told) -> Message:
@@ -123,8 +125,10 @@ def test_who_knows_enough_still_asks_who_else_is_there(monkeypatch: pytest.Monke
     reader.size.samples, reader.size._density = 9, 1 / 20  # so that all of the table lies in the region
     reader.get(written.place, wire.now)
     wire.advance(3.0)
-    assert wire.last(reader, GetDone).records
-    assert sum(named) == NAMING < len(named)
+    assert bool(wire.last(reader, GetDone).records) is held
+    without_trace = max(0, len(named) - reader.config.read_quorum - SPARE)
+    assert bool(without_trace) is not held
+    assert sum(named) == NAMING + without_trace < len(named)
 
 
 def test_a_crowd_that_does_not_answer_is_looked_into_and_not_called_one() -> None:
