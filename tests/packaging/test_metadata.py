@@ -60,7 +60,7 @@ def imported_modules(folder: str) -> set[str]:
     return modules
 
 
-NEEDED = {"simulations": ("speed", "simulate"), "tests": ("speed", "simulate", "dev", "fuzz")}
+NEEDED = {"simulations": ("speed", "simulate"), "tests": ("speed", "simulate", "dev")}
 
 
 @pytest.mark.parametrize(
