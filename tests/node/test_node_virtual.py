@@ -90,6 +90,7 @@ def test_many_are_stored_and_published_again_in_one_go(virtually):
     virtually(scenario)
 
 
+@pytest.mark.slow
 def test_what_enough_nodes_hold_for_long_enough_is_not_published_again(virtually):
     async def scenario(net, simulated):
         few = {"dht": DhtConfig(k=4)}

@@ -8,6 +8,15 @@ from tests.simulations.scenarios.small import SMALL, play, played
 
 BUILT_IN = [name for name, one in scenarios().items() if one.parameters.__module__.startswith("simulations.scenarios.")]
 
+QUICK = {"churn", "flood", "meeting", "nat-mix", "partition", "presence", "story", "sybil", "topic", "watch"}
+"""Between them they use every part of a world, whole nodes among it; the others are played twice by the slow tests."""
+
+PROTOCOL = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    for name in BUILT_IN
+    if "protocol" in scenarios()[name].engines
+]
+
 
 def test_every_scenario_has_small_parameters() -> None:
     missing = [name for name in BUILT_IN if name not in SMALL]
@@ -16,7 +25,7 @@ def test_every_scenario_has_small_parameters() -> None:
     assert not gone, f"there is no scenario {', '.join(gone)} any more: take it out of SMALL"
 
 
-@pytest.mark.parametrize("name", [name for name in BUILT_IN if "protocol" in scenarios()[name].engines])
+@pytest.mark.parametrize("name", PROTOCOL)
 def test_a_seed_is_played_the_same_twice(name: str) -> None:
     assert name in SMALL, f"give {name} small parameters in SMALL of tests/simulations/scenarios/small.py"
     left, before = played(name)
