@@ -50,6 +50,8 @@ from node.protocols.tunnel import FrameReader, Kind
 
 VECTORS: Final = Path(__file__).resolve().parents[1] / "vectors"
 OWNER: Final = IdentityKey.from_seed(bytes(range(32)))
+RECIPIENT: Final = IdentityKey.from_seed(b"b" * 32)
+"""To whom the frozen signals are sealed."""
 HERE: Final = NodeKey.from_secret(bytes(range(64, 96)))
 OPENER: Final = Sealer(HERE, Random(1))
 NOW: Final = 1_800_000_000.0
@@ -144,14 +146,14 @@ def _tunnel(data: bytes) -> None:
 
 
 def _signal(data: bytes) -> None:
-    with contextlib.suppress(DecodeError):
-        unseal(data, OWNER, OWNER.curve25519_secret())
     # Few mutants open: what stands in a good box is the stranger's choice as well.
-    target = box_key(OWNER.public)
+    target = box_key(RECIPIENT.public)
     body = data + bytes(-(_OUTER + len(data)) % STEP)
     ephemeral = HERE.public
     box = bindings.crypto_box(body, _nonce(ephemeral, target), target, HERE.secret)
-    unseal(bytes((VERSION,)) + ephemeral + box, OWNER, OWNER.curve25519_secret())
+    with contextlib.suppress(DecodeError):
+        unseal(bytes((VERSION,)) + ephemeral + box, RECIPIENT, RECIPIENT.curve25519_secret())
+    unseal(data, RECIPIENT, RECIPIENT.curve25519_secret())
 
 
 def _text(data: bytes) -> None:
