@@ -124,9 +124,14 @@ def ipv6(facts: Facts) -> Finding:
         return Finding("ipv6", "ok", "this machine gets out by IPv6")
     if facts.mapped_v6 is not None:
         return Finding("ipv6", "note", "the router opened a pinhole for IPv6, but nobody has got through it so far")
-    why = f": {facts.mapping_problem_v6}" if facts.mapping_problem_v6 else ""
+    if not facts.joined:
+        return Finding(
+            "ipv6", "unknown", "this machine has IPv6, and nobody outside was there to tell whether they get in"
+        )
+    why = f" ({facts.mapping_problem_v6})" if facts.mapping_problem_v6 else ""
     return Finding(
-        "ipv6", "note", f"IPv6 gets out, but nobody outside gets in: the firewall has no pinhole{why}",
+        "ipv6", "note",
+        f"IPv6 gets out, but nobody outside has got in by it: no node tried, or the firewall has no pinhole{why}",
         "allow this node's UDP port for IPv6 in the router's firewall, or let it open pinholes on request (PCP)",
     )  # fmt: skip
 

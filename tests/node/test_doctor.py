@@ -107,6 +107,13 @@ CASES: list[tuple[str, dict[str, object], str, str, str]] = [
     ("mapping pending", {"mapped": None}, "mapping", "unknown", "not answered yet"),
     ("no IPv6", {"ipv6": False}, "ipv6", "note", "no way out by IPv6"),
     ("IPv6 closed", {"reached_over": ONLY_4, "mapping_problem_v6": "PCP: no answer"}, "ipv6", "note", "PCP: no answer"),
+    (
+        "IPv6 with nobody to tell",
+        {"reached_over": frozenset(), "joined": False},
+        "ipv6",
+        "unknown",
+        "nobody outside was there",
+    ),
     ("a pinhole nobody uses", {"reached_over": ONLY_4, "mapped_v6": ("2001:db8::1", 4000)}, "ipv6", "note", "pinhole"),
     (
         "no home nodes",
