@@ -30,7 +30,8 @@ from dht.limits import Tokens
 from dht.meeting import SignalOperation
 from dht.meeting_homes import HomeKeeper
 from dht.notices import Notices
-from dht.operation import Operation, QuietWalk
+from dht.operation import Operation
+from dht.operation_walk import QuietWalk
 from dht.operation_whole import SwapInTurn, WholeFind, WholeGet, WholeJoin, WholePut, begin
 from dht.publish import PutWalk
 from dht.publish_many import PutBatch

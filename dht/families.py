@@ -17,7 +17,8 @@ from dht.events import Mode
 from dht.exchange import Exchange
 from dht.family import Family
 from dht.maintenance import Maintenance
-from dht.operation import Context, QuietWalk
+from dht.operation import Context
+from dht.operation_walk import QuietWalk
 from dht.outlook import Outlook
 from dht.repair import Repair
 

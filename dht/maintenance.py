@@ -15,7 +15,8 @@ from dht.contact import Contact
 from dht.events import ContactAdded, ContactRemoved
 from dht.family import Family
 from dht.limits import RateLimiter
-from dht.operation import Context, Operation, QuietWalk
+from dht.operation import Context, Operation
+from dht.operation_walk import QuietWalk
 from dht.repair import Repair
 from dht.requests import Pending
 from dht.routing import Offer, Table

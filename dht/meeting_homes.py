@@ -17,7 +17,8 @@ from dht.identity import IdentityKey
 from dht.keeping import SOON, EntryKeeper, refusal_of
 from dht.keeping_mapping import MappingLifetime
 from dht.meeting_silence import Heard, Silences
-from dht.operation import Context, QuietWalk
+from dht.operation import Context
+from dht.operation_walk import QuietWalk
 from dht.records import Refusal, peer_place
 from dht.requests import Pending
 from dht.routing import diverse

@@ -20,7 +20,8 @@ from dht.events import (
     PutDone,
     Receipt,
 )
-from dht.operation import Context, Walk
+from dht.operation import Context
+from dht.operation_walk import Walk
 from dht.records import SignedRecord
 
 LEAST_GRACE: Final = 0.25

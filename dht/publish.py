@@ -14,7 +14,8 @@ from dht.crowd import WIDER, WIDEST, is_crowded
 from dht.events import PutAcknowledged, PutDone, Receipt, Verdict
 from dht.family import Family
 from dht.keeping import refusal_of
-from dht.operation import Context, Walk
+from dht.operation import Context
+from dht.operation_walk import Walk
 from dht.records import RecordRefused, Refusal, SignedRecord, decode_record, verify_record
 from dht.requests import Pending
 from dht.routing import diverse

@@ -20,7 +20,8 @@ from dht.contact import Contact
 from dht.errors import DecodeError
 from dht.events import Receipt
 from dht.family import Family
-from dht.operation import Context, Operation, Whole
+from dht.operation import Context, Operation
+from dht.operation_walk import Whole
 from dht.publish import PutWalk
 from dht.records import Refusal, SignedRecord
 from dht.requests import Pending

@@ -8,7 +8,8 @@ from dht.contact import Contact, unpack_address
 from dht.errors import DecodeError
 from dht.events import FindNodeDone, GetDone, JoinDone, PingDone
 from dht.family import Family
-from dht.operation import Context, Operation, Walk
+from dht.operation import Context, Operation
+from dht.operation_walk import Walk
 from dht.records import Kind, RecordRefused, Refusal, SignedRecord, decode_record, verify_record
 from dht.requests import Pending
 from dht.wire import Get, Message, Ping, Pong, Value

@@ -17,7 +17,7 @@ from dht.engine import DhtEngine
 from dht.maintenance import Check, Revival
 from dht.meeting import Forward, SignalOperation
 from dht.meeting_homes import HomeKeeper
-from dht.operation import QuietWalk
+from dht.operation_walk import QuietWalk
 from dht.publish import PutWalk
 from dht.publish_many import PutBatch
 from dht.repair import CatchUp, Compare

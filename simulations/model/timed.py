@@ -1,6 +1,6 @@
 """One look-up in time: requests under way, answers, losses, the slow and the dead.
 
-Decides what happens in which order within a single look-up, as `dht/lookup.py`, `dht/operation.py`, `dht/walks.py`
+Decides what happens in which order within a single look-up, as `dht/lookup.py`, `dht/operation_walk.py`, `dht/walks.py`
 and `dht/publish.py` do with real messages: up to α requests in flight, a slow one lets another be sent beside it, the
 walk ends when the k nearest that are neither failed nor slow have answered. Look-ups do not disturb one another here.
 

@@ -7,7 +7,7 @@ import pytest
 from dht.config import DhtConfig
 from dht.engine import DhtEngine
 from dht.events import GetDone
-from dht.operation import FIRST_HOPS
+from dht.operation_walk import FIRST_HOPS
 from tests.dht.handdriven import Wire, record
 
 CONFIG = DhtConfig(bucket_prefix_limit=40, table_prefix_limit=100)
