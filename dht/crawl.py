@@ -40,7 +40,7 @@ class Crawl(Operation):
         self._window = window
         self._started = now
         self._allowed = 0.0
-        self._counted = now
+        self._counted = self._began = now
         self._seen: dict[bytes, int] = {context.own_key: 0}
         """Node key → by how many it was named."""
         self._waiting: deque[tuple[Contact, int]] = deque()
@@ -100,6 +100,11 @@ class Crawl(Operation):
         if contact.key not in self._answered:
             self._answered.add(contact.key)
             self._rtts[contact.key] = now - pending.sent
+        asked = pending.tag if isinstance(pending.tag, int) else 0
+        if isinstance(message, Nodes) and pending.in_vain(message, self._began):
+            self._waiting.append((contact, asked))
+            self.advance(now)
+            return
         if isinstance(message, Nodes):
             try:
                 named = unpack_contacts(message.nodes4, message.nodes6)
@@ -107,7 +112,6 @@ class Crawl(Operation):
                 self.context.count("contacts_malformed")
                 named = []
             self._new[contact.key] = self._new.get(contact.key, 0) + self._hear_of(named, contact)
-        asked = pending.tag if isinstance(pending.tag, int) else 0
         if asked + 1 < self._questions:
             self._waiting.append((contact, asked + 1))
         else:

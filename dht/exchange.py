@@ -189,6 +189,8 @@ class Exchange:
         if kind in pads:
             fields = (*fields, pads[kind])
         pending = Pending(requests.new_id(), contact, _REPLY_OF[kind], owner, tag)
+        if token:
+            pending.token, pending.token_at = token, requests.token_at(contact)
         server = self.server if self.server is self.server6 or ":" not in contact.ip else self.server6
         message = kind(pending.rid, token, server, *fields)
         try:

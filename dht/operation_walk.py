@@ -18,7 +18,7 @@ from dht.family import Family
 from dht.lookup import AnyLookup, DisjointLookup, Lookup
 from dht.operation import Context, Operation
 from dht.requests import Pending
-from dht.wire import FindNode, Message, Nodes
+from dht.wire import FindNode, Message, Nodes, Value
 
 FIRST_HOPS: Final = 3
 """Contacts drawn at random that a path begins from, where it does not begin from the nearest. UNSOURCED: fewer, and one
@@ -56,6 +56,7 @@ class Walk(Operation):
             raise ValueError(f"a target has {ID_BYTES} bytes, not {len(target)}")
         config = context.config
         self.target = target
+        self._began = now
         self._more_seeds = True
         self._hedged = False
         """Whether anybody took longer than it should."""
@@ -210,9 +211,18 @@ class Walk(Operation):
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
         """Take in the contacts of a NODES."""
-        if isinstance(message, Nodes):
+        if isinstance(message, Nodes) and not self.asks_again(pending, message, now):
             self.take_nodes(pending.contact, message.nodes4, message.nodes6, now)
             self.advance(now)
+
+    def asks_again(self, pending: Pending, message: Nodes | Value, now: float) -> bool:
+        """Whether the answer was in vain, and the node is asked once more."""
+        if not pending.in_vain(message, self._began):
+            return False
+        self.context.requests.doubt_tokens(pending)
+        self.context.count("asked_in_vain")
+        self.ask(pending.contact, now)
+        return True
 
     def take_nodes(
         self, contact: Contact, nodes4: bytes, nodes6: bytes, now: float, *, had_value: bool = False

@@ -19,7 +19,7 @@ from dht.operation_walk import Walk
 from dht.records import RecordRefused, Refusal, SignedRecord, decode_record, verify_record
 from dht.requests import Pending
 from dht.routing import diverse
-from dht.wire import FindNode, Get, Message, Nodes, Put, Stored, Value
+from dht.wire import FindNode, Get, Message, Nodes, Put, Stored, StoredMany, Value
 
 _TOKEN_TRIES = 2
 """A token may have become too old between the walk and the write: one more try with the fresh one."""
@@ -85,12 +85,13 @@ class PutWalk(Walk):
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
         """Take in contacts and verdicts."""
         if isinstance(message, Nodes | Value):
+            if self.asks_again(pending, message, now):
+                return
             if isinstance(message, Value):
                 self._compare(message, now)
             self.take_nodes(pending.contact, message.nodes4, message.nodes6, now)
         elif isinstance(message, Stored):
-            self.take_nodes(pending.contact, message.nodes4, message.nodes6, now)
-            self.take_verdict(pending.contact, message.status, message.seq, now)
+            self.take_verdict(pending, (message.status, message.seq), message, now)
         self.go_on(now)
 
     def on_slow(self, pending: Pending, now: float) -> None:
@@ -196,12 +197,20 @@ class PutWalk(Walk):
         """What is written: the record's bytes, and seconds to keep it."""
         return self._record.raw, self._lifetime
 
-    def take_verdict(self, contact: Contact, status: int, seq: int, now: float) -> None:
-        """`contact` says what it did with the record: `status` off the wire, and the sequence number it holds."""
+    def take_verdict(
+        self, pending: Pending, verdict: tuple[int, int], message: Stored | StoredMany, now: float
+    ) -> None:
+        """The node asked says what it did with the record: `verdict` off the wire, its status and the sequence number
+        it holds; and `message` names whom it knows nearer."""
+        contact = pending.contact
+        status, seq = verdict
         self._open -= 1
         if status == Refusal.BAD_TOKEN and self._asked[contact.key] < _TOKEN_TRIES:
+            # To whom it does not know it names nobody: its answer to the walk is still to come.
+            self.context.requests.doubt_tokens(pending)
             self._put(contact, now)
             return
+        self.take_nodes(contact, message.nodes4, message.nodes6, now)
         refusal = refusal_of(status)
         if refusal is Refusal.WAIT:
             # Nobody may make us wait for longer than the token holds in which our waiting is kept.

@@ -179,7 +179,11 @@ class PutBatch(Operation):
         self._met[contact.key] = contact
         self._settling = True
         members = self._taken_off(pending)
-        if isinstance(message, Nodes):
+        if isinstance(message, Nodes) and members[0].asks_again(pending, message, now):
+            for member in members[1:]:
+                self.find(member, contact, now)
+            members = []
+        elif isinstance(message, Nodes):
             first, *others = members
             first.take_nodes(contact, message.nodes4, message.nodes6, now)
             for member in others:
@@ -188,9 +192,8 @@ class PutBatch(Operation):
             verdicts = [(message.status, message.seq)] if isinstance(message, Stored) else list(message.verdicts)
             # Of what a reply leaves out nothing is known.
             verdicts += [(Refusal.TIMEOUT, 0)] * (len(members) - len(verdicts))
-            for member, (status, seq) in zip(members, verdicts, strict=False):
-                member.take_nodes(contact, message.nodes4, message.nodes6, now)
-                member.take_verdict(contact, status, seq, now)
+            for member, verdict in zip(members, verdicts, strict=False):
+                member.take_verdict(pending, verdict, message, now)
         for member in members:
             member.go_on(now)
         self._settling = False

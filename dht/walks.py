@@ -145,7 +145,7 @@ class GetWalk(Walk):
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
         """Take in records, contacts, and ask for the next page of a topic."""
-        if self.ended or not isinstance(message, Value):
+        if self.ended or not isinstance(message, Value) or self.asks_again(pending, message, now):
             return
         taken = 0
         for raw in dict.fromkeys(message.records):  # one that repeats itself is still one copy

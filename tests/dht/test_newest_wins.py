@@ -1,14 +1,12 @@
 """Whatever five of twenty holders say, in whatever order answers come, a read ends with the newest valid record."""
 
-from types import SimpleNamespace
-from typing import Any, cast
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dht.contact import Contact, pack_contacts
 from dht.engine import DhtEngine
 from dht.events import GetDone
+from dht.requests import Pending
 from dht.walks import GetWalk
 from dht.wire import Value
 from tests.dht.handdriven import NOW, Wire, record
@@ -54,7 +52,7 @@ def test_the_newest_valid_record_wins(data: st.DataObject, paths: int, liars: se
         if (done := ended(reader)) is not None or not walk.flying:
             break
         contact = walk.flying.pop(data.draw(st.integers(0, len(walk.flying) - 1), label="who answers next"))
-        pending = cast(Any, SimpleNamespace(contact=contact, tag=0))
+        pending = Pending(1, contact, Value, walk, 0)
         if contact not in CONTACTS:
             walk.on_failure(pending, NOW)
         elif contact.key in false:
@@ -76,7 +74,7 @@ def test_lies_are_lies() -> None:
         walk = Overheard(reader, 1, NEWEST.place, NOW, quorum=1)
         walk.flying = []
         walk.start(NOW, CONTACTS[:1])
-        walk.on_reply(cast(Any, SimpleNamespace(contact=CONTACTS[0], tag=0)), Value(1, b"", [lie], 1, b"", b""), NOW)
+        walk.on_reply(Pending(1, CONTACTS[0], Value, walk, 0), Value(1, b"", [lie], 1, b"", b""), NOW)
         done = ended(reader)
         told = [found.seq for found in done.records] if done is not None else []
         assert told == ([OLDER.index(lie) + 1] if lie in OLDER else [])
