@@ -38,14 +38,15 @@ class DhtConfig:
     more; RFC 6298 starts at 1 s; over 95 % of round trips between cities are under 0.5 s (WonderNetwork 2018)."""
 
     min_timeout: float = 0.1
-    """Floor of the retransmission time-out, seconds: RFC 6298's 1 s floor is for TCP's delayed acknowledgements."""
+    """Seconds beyond the mean round trip until a request is lost, at least: RFC 6298's floor of 1 s is for TCP's
+    delayed acknowledgements; Linux's TCP adds 0.2 s to the mean at least."""
 
     max_timeout: float = 3.0
     """Ceiling of a time-out, seconds. UNSOURCED: longer than any round trip seen but on a broken path."""
 
     min_hedge: float = 0.01
-    """Floor of the time after which a request counts as slow and another contact is asked beside it, seconds.
-    UNSOURCED: about ten scheduling quanta of a loaded machine."""
+    """Seconds beyond the mean round trip until a request counts as slow and another contact is asked beside it, at
+    least. UNSOURCED: about ten scheduling quanta of a loaded machine."""
 
     max_in_flight: int = 512
     """Requests outstanding over all operations. Bounds sockets' buffers: 512 x 1,232 bytes are 0.6 MB."""

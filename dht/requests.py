@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from dht.config import DhtConfig
 from dht.contact import Address, Contact
-from dht.wire import Message
+from dht.wire import Message, Nodes, Value
 
 PEERS_KEPT: Final = 4096
 """Peers whose round trips and tokens are remembered: about 1 MB. Whoever answered longest ago is forgotten first."""
@@ -112,6 +112,8 @@ class Pending:
         "slow",
         "tag",
         "timed",
+        "token",
+        "token_at",
     )
 
     def __init__(self, rid: int, contact: Contact, reply: type[Message], owner: Owner, tag: object) -> None:
@@ -131,6 +133,17 @@ class Pending:
         """Whether its timer was put off once because we ourselves were late."""
         self.timed = False
         """Whether its time-out was given, not measured: then its round trip says nothing of the path."""
+        self.token = b""
+        """The token that it showed."""
+        self.token_at = 0.0
+        """When that was given to us."""
+
+    def in_vain(self, message: Nodes | Value, since: float) -> bool:
+        """Whether the answer says nothing, as to an address that is to be proven, though we showed a token given before
+        `since`: our address is another by now. With the token that came with this answer it is worth asking again."""
+        if message.token == self.token or not self.token or self.token_at >= since:
+            return False
+        return not (message.nodes4 or message.nodes6 or (isinstance(message, Value) and message.records))
 
 
 class Requests:
@@ -142,6 +155,10 @@ class Requests:
         self._pending: dict[int, Pending] = {}
         self._timers: list[tuple[float, int]] = []
         self._peers: dict[bytes, PeerState] = {}
+        self._doubted: dict[bool, tuple[bytes, float]] = {}
+        """By family (is it IPv6): who did not know the token it gave us, the last one, and when it gave it."""
+        self._void: dict[bool, float] = {}
+        """Tokens given until then are of an address that is ours no more."""
         self.overall: Final = RoundTrip()
         self.forgotten = 0
         """Peers forgotten so far for want of room."""
@@ -182,7 +199,24 @@ class Requests:
         peer = self._peers.get(contact.packed)
         if peer is None or now - peer.token_at > self._config.token_rotation:
             return b""
-        return peer.token
+        return peer.token if peer.token_at > self._void.get(":" in contact.ip, 0.0) else b""
+
+    def token_at(self, contact: Contact) -> float:
+        """When a node gave us its token last, 0 if it did not."""
+        peer = self._peers.get(contact.packed)
+        return peer.token_at if peer is not None else 0.0
+
+    def doubt_tokens(self, pending: Pending) -> None:
+        """The node asked did not know the token it gave us: a router may have given us another port or address since.
+
+        When two say so, no token as old as that is shown any more, to anybody of that family: each would cost a round
+        trip. One alone may lie.
+        """
+        ipv6 = ":" in pending.contact.ip
+        key, at = self._doubted.get(ipv6, (pending.contact.key, 0.0))
+        if key != pending.contact.key:
+            self._void[ipv6] = max(self._void.get(ipv6, 0.0), min(at, pending.token_at))
+        self._doubted[ipv6] = (pending.contact.key, pending.token_at)
 
     def new_id(self) -> int:
         """A request id nobody can guess."""
@@ -286,11 +320,13 @@ class Requests:
             overall = self.overall
             if not overall.mean:
                 return config.first_timeout / 2, config.first_timeout
-            slow = overall.mean + _K * overall.deviation
-            return min(max(slow, config.min_hedge), config.first_timeout / 2), config.first_timeout
-        lost = known.mean + _K * known.deviation
+            slow = overall.mean + max(_K * overall.deviation, config.min_hedge)
+            return min(slow, config.first_timeout / 2), config.first_timeout
+        # The floors are of the deviation, not of the whole (RFC 6298 section 2.3, G): where every round trip is as long
+        # as the last, an answer must not be late for being no earlier.
+        lost = known.mean + max(_K * known.deviation, config.min_timeout)
         if peer is not None and peer.failures:
             lost *= 2 ** min(peer.failures, 4)  # RFC 6298 section 5.5
-        slow = max(known.mean + _HEDGE_K * known.deviation, config.min_hedge)
-        lost = min(max(lost, config.min_timeout), config.max_timeout)
-        return min(slow, lost * 0.9), lost
+        lost = min(lost, config.max_timeout)
+        slow = known.mean + max(_HEDGE_K * known.deviation, config.min_hedge)
+        return min(slow, lost - min(config.min_hedge, lost / 10)), lost

@@ -76,12 +76,13 @@ def waits(rule: Patience, model: RoundTrips, own: int, peer: int, known: bool) -
         base = steady(model, own, peer)
         mean = base + around.extra_mean
         deviation = max(around.extra_deviation, rule.guessed * mean)
-        lost = min(max(mean + _DEVIATIONS * deviation, rule.least), rule.most)
-        slow = min(max(mean + _HEDGE_DEVIATIONS * deviation, rule.least_hedge), lost * 0.9)
+        lost = min(mean + max(_DEVIATIONS * deviation, rule.least), rule.most)
+        slow = mean + max(_HEDGE_DEVIATIONS * deviation, rule.least_hedge)
+        slow = min(slow, lost - min(rule.least_hedge, lost / 10.0))
     else:
-        guess = around.mean + _DEVIATIONS * around.deviation
-        lost = rule.first if rule.hedge else min(max(guess, rule.least), rule.most)
-        slow = min(max(guess, rule.least_hedge), rule.first / 2.0)
+        deviations = _DEVIATIONS * around.deviation
+        lost = rule.first if rule.hedge else min(around.mean + max(deviations, rule.least), rule.most)
+        slow = min(around.mean + max(deviations, rule.least_hedge), rule.first / 2.0)
     if not rule.hedge:
         return max(lost, _FLOOR), max(lost, _FLOOR)
     return max(slow, _FLOOR), max(lost, slow, _FLOOR)

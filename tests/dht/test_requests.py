@@ -100,7 +100,7 @@ class TestPatience:
         requests = table()
         for _ in range(60):
             answer(requests, 0.04)
-        assert patience(requests, OTHER) == pytest.approx((0.04, 0.5), abs=1e-3)
+        assert patience(requests, OTHER) == pytest.approx((0.05, 0.5), abs=1e-3)
 
     def test_stranger_is_never_slow_later_than_by_the_first_guess(self) -> None:
         requests = table()
@@ -117,14 +117,20 @@ class TestPatience:
         requests = table()
         for _ in range(60):
             answer(requests, 0.001)
-        assert patience(requests) == pytest.approx((0.01, 0.1), abs=1e-6)
+        assert patience(requests) == pytest.approx((0.011, 0.101), abs=1e-6)
+
+    def test_where_all_round_trips_are_alike_no_answer_is_slow(self) -> None:
+        requests = table()
+        for _ in range(60):
+            answer(requests, 0.95)
+        assert patience(requests) == pytest.approx((0.96, 1.05), abs=1e-6)
 
     def test_ceiling_of_the_time_out(self) -> None:
         requests = table()
         answer(requests, 2.0)
         slow, lost = patience(requests)
         assert lost == pytest.approx(3.0)
-        assert slow == pytest.approx(2.7)  # slow always comes before lost
+        assert slow == pytest.approx(2.99)  # slow always comes before lost
 
     def test_each_failure_in_a_row_doubles_it(self) -> None:
         requests = table(DhtConfig(max_timeout=100.0))
