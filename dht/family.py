@@ -6,6 +6,8 @@ estimates of two networks' sizes. Decides what belongs to a family; refuses to k
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dht.config import DhtConfig
 from dht.constants import ID_BYTES
 from dht.contact import Address, Contact
@@ -21,7 +23,7 @@ _NO_ADDRESS, _NO_ADDRESS_V6 = ("127.0.0.1", 0), ("::1", 0)
 class Family:
     """A node's part in the network of one family."""
 
-    __slots__ = ("address", "ipv6", "key", "own_id", "server", "size", "table")
+    __slots__ = ("address", "counting", "ipv6", "key", "own_id", "server", "size", "table")
 
     def __init__(self, key: bytes, config: DhtConfig, now: float, ipv6: bool | None) -> None:
         """`ipv6`: None for the only one of a node, as long as no address has said which it is."""
@@ -31,6 +33,8 @@ class Family:
         """Our id as an integer; moves when our address does."""
         self.table = Table(self.own_id, config, now)
         self.size = SizeEstimate()
+        self.counting: list[Callable[[float], None]] = []
+        """Who waits for the network to be counted anew, which is under way when somebody does."""
         self.address: Address | None = None
         """Where the others of this family agree to see us."""
         self.server = False

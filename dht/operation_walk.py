@@ -18,6 +18,7 @@ from dht.family import Family
 from dht.lookup import AnyLookup, DisjointLookup, Lookup
 from dht.operation import Context, Operation
 from dht.requests import Pending
+from dht.size import CONFIDENT_SAMPLES, SizeEstimate
 from dht.wire import FindNode, Message, Nodes, Value
 
 FIRST_HOPS: Final = 3
@@ -73,9 +74,7 @@ class Walk(Operation):
         """Whether the outcome is to carry a trace."""
         self.thin = len(family.table) < config.k
         """Whether so few are known that a lost datagram is better sent again than replaced by a question to another."""
-        # How near the k nearest nodes should lie: the smaller of what look-ups told, perhaps when the network was
-        # smaller, and what our own neighbourhood shows.
-        self.region = min(family.size.expected_distance(config.k, samples=1), family.table.reach(config.k))
+        self.region = self._own_region()
         number = int.from_bytes(target, "big")
         self.lookup: AnyLookup
         self.paths = paths = paths or config.paths
@@ -83,6 +82,12 @@ class Walk(Operation):
             self.lookup = Lookup(number, config.k, config.alpha, now, own_key=context.own_key)
         else:
             self.lookup = DisjointLookup(number, config.k, config.alpha, paths, now, own_key=context.own_key)
+
+    def _own_region(self) -> int:
+        """How near the k nearest nodes should lie: the smaller of what look-ups told, perhaps when the network was
+        smaller, and what our own neighbourhood shows."""
+        k = self.context.config.k
+        return min(self.family.size.expected_distance(k, samples=1), self.family.table.reach(k))
 
     def knows(self, count: int) -> bool:
         """Whether `count` candidates are known as near to the target as the k nearest nodes should lie."""
@@ -139,11 +144,23 @@ class Walk(Operation):
 
     def conclude(self, now: float) -> None:
         """End, unless it was a crowd that the walk came to: then whoever else lies there is looked for first."""
+        if self._searches or self.ended:
+            return
         if self.looks_behind_crowds and not self.crowded and self._is_crowded():
-            self._look_behind(now)
-        elif not self._searches and not self.ended:
+            if self.family.size.is_of_late(now) and not self.family.counting:
+                self._look_behind(now)
+            else:
+                self._searches = 1
+                count_anew(self.context, self.family, self._counted, now)
+        else:
             self._crowd_answered = self.crowded and self._is_crowded()
             self.finish_walk(now)
+
+    def _counted(self, now: float) -> None:
+        """The network has been counted anew: perhaps it is only larger than it was thought to be."""
+        self._searches = 0
+        self.region = self._own_region()
+        self.conclude(now)
 
     def _is_crowded(self) -> bool:
         k = self.context.config.k
@@ -304,3 +321,29 @@ class QuietWalk(Walk):
         self.learn_size()
         if self._done is not None:
             self._done(self.lookup.closest(self.context.config.k), now)
+
+
+def count_anew(context: Context, family: Family, then: Callable[[float], None], now: float) -> None:
+    """Estimate the network's size at places that nobody can foresee, and call `then(now)`.
+
+    An estimate is a mean of what look-ups found since we began: to who joined while the network was small each place
+    looks crowded.
+    """
+    family.counting.append(then)
+    if len(family.counting) > 1:
+        return
+    family.size = SizeEstimate(now)
+    context.count("counted_anew")
+    left = CONFIDENT_SAMPLES
+
+    def counted(_: list[Contact], now: float) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            waiting, family.counting = family.counting, []
+            for each in waiting:
+                each(now)
+
+    for _ in range(CONFIDENT_SAMPLES):
+        place = b"".join(context.requests.new_id().to_bytes(8, "big") for _ in range(3))[:ID_BYTES]
+        QuietWalk(context, place, now, counted, family=family).start(now)

@@ -1,6 +1,7 @@
 """When a place is crowded: by counts that chance makes, and by some that it does not."""
 
 from collections.abc import Callable
+from math import inf
 from random import Random
 
 import pytest
@@ -8,10 +9,12 @@ import pytest
 from dht.config import DhtConfig
 from dht.contact import Contact, pack_contacts
 from dht.crowd import FEWEST, is_crowded
+from dht.engine import DhtEngine
 from dht.events import GetDone
+from dht.size import LASTS
 from dht.walks import NAMING, SPARE, GetWalk
 from dht.wire import Get, Message, Nodes, Value
-from tests.dht.handdriven import Stranger, Wire, record
+from tests.dht.handdriven import Stranger, Wire, believes, record
 
 K, REGION = 20, 10**30
 
@@ -67,7 +70,7 @@ def test_what_lies_behind_a_crowd_is_read() -> None:
         engine.restore([], [(old.raw, old.expires)], wire.now)
     others[-1].restore([], [(new.raw, new.expires)], wire.now)
     for nodes, seq in ((40, 1), (8, 2)):
-        reader.size.samples, reader.size._density = 9, 1 / nodes
+        believes(reader, nodes, wire.now)
         GetWalk(reader, seq, old.place, wire.now, quorum=6).start(wire.now)
         wire.advance(3.0)
         done = wire.last(reader, GetDone)
@@ -75,10 +78,51 @@ def test_what_lies_behind_a_crowd_is_read() -> None:
         assert done.stats.crowded == (seq == 2)
 
 
+def grown() -> tuple[Wire, DhtEngine]:
+    """Forty nodes, and a reader that joined, it thinks, when there were eight."""
+    wire = Wire(40, config=DhtConfig(bucket_prefix_limit=40, table_prefix_limit=100))
+    wire.join_all()
+    wire.advance(300.0)
+    reader, writer, *_ = wire.engines.values()
+    writer.put(record(), wire.now)
+    wire.advance(3.0)
+    believes(reader, 8, now=-inf)
+    return wire, reader
+
+
+def test_to_whom_the_network_has_grown_meanwhile_no_place_looks_crowded() -> None:
+    wire, reader = grown()
+    for _ in range(2):
+        reader.get(record().place, wire.now)
+        wire.advance(3.0)
+        done = wire.last(reader, GetDone)
+        assert (done.records, done.stats.crowded) == ((record(),), False)
+    assert (reader.counters["counted_anew"], reader.counters["crowded"]) == (1, 0)
+    assert reader.size.nodes == pytest.approx(40, rel=0.3)
+
+
+def test_reads_at_once_count_the_network_once() -> None:
+    wire, reader = grown()
+    for _ in range(5):
+        reader.get(record().place, wire.now)
+    wire.advance(3.0)
+    assert [done.records for done in wire.events(reader, GetDone)] == [(record(),)] * 5
+    assert reader.counters["counted_anew"] == 1
+
+
+def test_a_count_is_trusted_for_ten_minutes() -> None:
+    wire, reader = grown()
+    for age, counts in ((LASTS - 10, 0), (LASTS, 1)):
+        believes(reader, 8, now=wire.now - age)
+        reader.get(record().place, wire.now)
+        wire.advance(3.0)
+        assert reader.counters["counted_anew"] == counts
+
+
 def test_neighbours_that_are_invented_make_no_crowd() -> None:
     wire = Wire(1)
     (reader,) = wire.engines.values()
-    reader.size.samples, reader.size._density = 9, 1 / 10
+    believes(reader, 10, wire.now)
     liar = Stranger(wire)
     reader.table.offer(liar.contact)
     invented = [Contact(bytes([number]) * 32, (f"124.{number}.7.1", 4000)) for number in range(1, 201)]
@@ -122,7 +166,7 @@ def test_who_knows_enough_still_asks_who_else_is_there(monkeypatch: pytest.Monke
             return told(request, *rest)
 
         monkeypatch.setattr(engine._responder, "on_get", on_get)
-    reader.size.samples, reader.size._density = 9, 1 / 20  # so that all of the table lies in the region
+    believes(reader, 20, wire.now)  # so that all of the table lies in the region
     reader.get(written.place, wire.now)
     wire.advance(3.0)
     assert bool(wire.last(reader, GetDone).records) is held
@@ -134,7 +178,7 @@ def test_who_knows_enough_still_asks_who_else_is_there(monkeypatch: pytest.Monke
 def test_a_crowd_that_does_not_answer_is_looked_into_and_not_called_one() -> None:
     wire = Wire(1)
     (reader,) = wire.engines.values()
-    reader.size.samples, reader.size._density = 9, 1 / 2
+    believes(reader, 2, wire.now)
     walk = GetWalk(reader, 1, record().place, wire.now, quorum=6)
     walk.start(wire.now, [Contact(bytes([number]) * 32, (f"124.{number}.7.1", 4000)) for number in range(1, 21)])
     walk.conclude(wire.now)  # as with six equal copies before any of these was found dead

@@ -9,7 +9,7 @@ from dht.publish import PutWalk
 from dht.records import Refusal
 from dht.requests import Pending
 from dht.wire import Nodes, Stored
-from tests.dht.handdriven import Datagram, Stranger, Wire, record
+from tests.dht.handdriven import Datagram, Stranger, Wire, believes, record
 
 
 def pendings(engine: DhtEngine) -> list[Pending]:
@@ -260,7 +260,7 @@ class TestCrowds:
         writer = next(iter(wire.engines.values()))
         writer.set_mode(Mode.CLIENT, wire.now)
         # To who takes the network for smaller than it is, it looks crowded everywhere.
-        writer.size.samples, writer.size._density = 9, 1 / nodes
+        believes(writer, nodes, wire.now)
         PutWalk(writer, 77, record(), wire.now, expected_seq=None).start(wire.now)
         wire.advance(3.0)
         receipt = wire.last(writer, PutDone).receipt
