@@ -76,18 +76,19 @@ _PADS: Final[dict[type[Request], bytes]] = {
     DialBack: b"",
 }
 
-_NO_PADS: Final[dict[type[Request], bytes]] = {}
+_NO_PADS: Final[dict[type[Request], bytes]] = {Ping: bytes(22)}
+"""Where a token is shown: none, but to hear where we are seen by who knows it no more, as we are elsewhere by now."""
 
 CHECK_BYTES: Final = OVERHEAD_BYTES + 43
 """Largest datagram of a FIND_NODE without padding: array and number (2), id (9), token (10), flag (1), target (21)."""
 
 _BOTH: Final = WANT_V4 | WANT_V6
 
-_BOTH_WANTED_BARE: Final[dict[type[Request], bytes]] = {FindNode: bytes([_BOTH]), Get: bytes([_BOTH])}
-"""Pads of requests that need none, but want contacts of both families."""
-
-_BOTH_WANTED: Final = _PADS | {kind: flag + _PADS[kind][1:] for kind, flag in _BOTH_WANTED_BARE.items()}
+_BOTH_WANTED: Final = _PADS | {kind: bytes([_BOTH]) + _PADS[kind][1:] for kind in (FindNode, Get)}
 """The pads above, whose first byte asks for contacts of both."""
+
+_BOTH_WANTED_BARE: Final = _NO_PADS | {kind: bytes([_BOTH]) for kind in (FindNode, Get)}
+"""The same of requests that need no more."""
 
 _MAX_RECIPIENTS: Final = 4096
 """Addresses whose keys are remembered, where a tunnel asks for them. Bounds memory."""

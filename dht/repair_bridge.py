@@ -6,6 +6,8 @@ A holder with both families, to whom a record came over one of them, sees to it 
    it find the record at the first holder that they ask, and are done with.
 2. A record that has come over both needs nobody: its publisher has both families, or somebody was faster.
 3. Once over there, copies are kept there as any are, by those that hold them.
+4. Where a topic is crowded over there, its holders have everybody new wait: it is tried again when they said, a few
+   times, unless one of them has the record by then.
 
 Refuses to know how records are compared and kept within a family.
 """
@@ -13,7 +15,10 @@ Refuses to know how records are compared and kept within a family.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from math import inf
 from random import Random
 from typing import Final
@@ -25,7 +30,7 @@ from dht.family import Family
 from dht.limits import RateLimiter
 from dht.operation import Context
 from dht.publish import PutWalk
-from dht.records import SignedRecord
+from dht.records import Refusal, SignedRecord
 from dht.requests import Pending
 from dht.store import Held, Store
 from dht.wire import Have, Message, Want
@@ -48,6 +53,11 @@ MAX_WAITING: Final = 1024
 """Records that wait their turn: what more comes is left to the other holders, and to the next time it is published."""
 
 
+WAITS: Final = 3
+"""Times that a record is tried again because holders had us wait, each of which takes 300 s at most, as long as
+a token keeps what was waited. Who has waited as long as told is let in; the others are for a topic that others
+fill meanwhile. UNSOURCED"""
+
 SPARING: Final = 3
 """Requests in flight while it is not known whether the record is over there already: it mostly is. UNSOURCED"""
 
@@ -60,11 +70,38 @@ class Look(Enum):
     LACKED = 2
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A record whose turn is to come."""
+
+    place: bytes
+    owner: bytes
+    mark: bytes
+    """Its fingerprint: a newer one has a turn of its own."""
+    waits: int = 0
+    """How often its holders have had it wait."""
+    asker: Contact | None = None
+    """The nearest of those."""
+
+
 class Carrying(PutWalk):
     """Stores a record over the other family, unless the first of its holders there that is asked has it already."""
 
-    def __init__(self, context: Context, held: Held, family: Family, now: float) -> None:
+    def __init__(
+        self,
+        context: Context,
+        held: Held,
+        family: Family,
+        now: float,
+        then: Callable[[Receipt, float], None],
+        *,
+        asker: Contact | None = None,
+    ) -> None:
+        """`then` is told what came of it, if it was stored with anybody. `asker`: who had us wait, the first to be
+        asked whether the record has come by way of somebody else."""
         super().__init__(context, 0, held.record, now, expected_seq=None, family=family)
+        self._then = then
+        self._asker = asker
         self._lifetime = max(0, min(int(held.expires - now), 2**32 - 1))
         self._print = held.print
         self._look = Look.AHEAD
@@ -77,6 +114,9 @@ class Carrying(PutWalk):
     def advance(self, now: float) -> None:
         """Ask the first that should be a holder whether it is one; go on when it is not."""
         if self.ended or self._look is Look.ASKING:
+            return
+        if self._look is Look.AHEAD and self._asker is not None:
+            self._ask(self._asker, now)
             return
         if self._look is Look.AHEAD and self.region:
             nearest = next(iter(self.lookup.closest(1)), None)
@@ -121,6 +161,7 @@ class Carrying(PutWalk):
     def report(self, receipt: Receipt, now: float) -> None:
         """Count what came of it."""
         self.context.count("carried" if receipt.ok else "carried_in_part")
+        self._then(receipt, now)
 
     def _ask(self, holder: Contact, now: float) -> None:
         self._look = Look.ASKING
@@ -141,8 +182,9 @@ class Bridge:
         self._store = store
         self._rng = rng
         self._rate = RateLimiter(RATE, BURST)
-        self._waiting: list[tuple[float, bytes, bytes, bytes]] = []
-        """A heap: when, place, owner, fingerprint."""
+        self._waiting: list[tuple[float, int, Waiting]] = []
+        """A heap: when, how many came before, and what."""
+        self._pushed = 0
         self.due = inf
         """When `tick` is to be called, Unix seconds."""
 
@@ -150,7 +192,7 @@ class Bridge:
         """A record is held that is new here, or newer."""
         families = self._context.families.walked
         held = self._store.held(record.place, record.owner)
-        if len(families) == 1 or held is None or len(self._waiting) >= MAX_WAITING:
+        if len(families) == 1 or held is None:
             return
         family = next((family for family in families if family.bit == held.via), None)
         own = family.own_contact if family is not None else None
@@ -159,8 +201,7 @@ class Bridge:
         near = family.table.neighbours(held.number, self._config.k)
         rank = sum(contact.long_id ^ held.number < own.long_id ^ held.number for contact in near)
         at = now + FIRST + STEP * (rank + self._rng.random())
-        heapq.heappush(self._waiting, (at, record.place, record.owner, held.print))
-        self.due = self._waiting[0][0]
+        self._push(at, Waiting(record.place, record.owner, held.print))
 
     def tick(self, now: float) -> None:
         """See to those whose turn it is."""
@@ -168,12 +209,33 @@ class Bridge:
             if not self._rate.allow("all", now):
                 self.due = now + 1 / RATE
                 return
-            _, place, owner, mark = heapq.heappop(self._waiting)
-            held = self._store.held(place, owner)
-            families = self._context.families.walked
-            if held is None or held.print != mark or len(families) == 1:
-                continue
-            other = next((family for family in families if not held.via & family.bit), None)
-            if other is not None:
-                Carrying(self._context, held, other, now).start(now)
+            self._carry(heapq.heappop(self._waiting)[2], now)
         self.due = self._waiting[0][0] if self._waiting else inf
+
+    def _carry(self, waiting: Waiting, now: float) -> None:
+        held = self._store.held(waiting.place, waiting.owner)
+        families = self._context.families.walked
+        if held is None or held.print != waiting.mark or len(families) == 1:
+            return
+        other = next((family for family in families if not held.via & family.bit), None)
+        if other is None:
+            return
+        Carrying(self._context, held, other, now, partial(self._wait, waiting), asker=waiting.asker).start(now)
+
+    def _wait(self, waiting: Waiting, receipt: Receipt, now: float) -> None:
+        """Come back for those that did not let us in yet."""
+        askers = [verdict.contact for verdict in receipt.verdicts if verdict.refusal is Refusal.WAIT]
+        if receipt.ok or not askers or waiting.waits >= WAITS:
+            return
+        number = int.from_bytes(waiting.place, "big")
+        nearest = min(askers, key=lambda asker: asker.long_id ^ number)
+        self._context.count("carrying_waits")
+        again = replace(waiting, waits=waiting.waits + 1, asker=nearest)
+        self._push(now + receipt.wait + self._rng.random() * STEP, again)
+
+    def _push(self, at: float, waiting: Waiting) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            return
+        self._pushed += 1
+        heapq.heappush(self._waiting, (at, self._pushed, waiting))
+        self.due = self._waiting[0][0]

@@ -5,10 +5,11 @@ import pytest
 from dht.config import DhtConfig
 from dht.events import GetDone, PutDone
 from dht.records import Kind, immutable_record, sign_record, topic_salt
-from dht.repair_bridge import BURST, MAX_WAITING, RATE
+from dht.repair_bridge import BURST, MAX_WAITING, RATE, WAITS
 from dht.wire import WANT_V4, WANT_V6, Have, Put, Stored, Want
 from tests.dht.handdriven import NOW, Stranger, Wire, identity, record
 from tests.dht.test_families import mixed, of, read
+from tests.dht.test_waiting import filled, said
 
 
 def counted(wire: Wire, what: str) -> int:
@@ -139,3 +140,56 @@ def test_a_put_in_one_family_is_acknowledged_without_the_bridge() -> None:
     assert receipt.ok
     assert receipt.families == ()
     assert all(":" in verdict.contact.ip for verdict in receipt.verdicts)
+
+
+class TestCrowdedTopics:
+    """Holders of the other family that have everybody new wait."""
+
+    @staticmethod
+    def crowded(stack: str, *, dual: int = 2) -> Wire:
+        """The topic is crowded at all that have `stack` alone."""
+        wire = mixed(v4=6, v6=6, dual=dual, config=DhtConfig(topic_quota=4, dial_back_interval=1e6))
+        for engine in of(wire, stack):
+            filled(engine._store, {b"a": 2, b"b": 1})
+        wire.advance(400.0)  # Who holds a token of the join has waited long enough already.
+        return wire
+
+    @pytest.mark.parametrize("stack", ["v4", "v6"])
+    def test_an_announcement_is_tried_again_when_they_said(self, stack: str) -> None:
+        wire = self.crowded(stack)
+        other = "v6" if stack == "v4" else "v4"
+        of(wire, other)[0].put(said(1), wire.now)
+        wire.advance(9.0)
+        assert counted(wire, "carrying_waits") > 0
+        assert not any(said(1) in engine.held(said(1).place, wire.now) for engine in of(wire, stack))
+        wire.advance(60.0)
+        assert counted(wire, "carried") > 0
+        assert all(said(1) in engine.held(said(1).place, wire.now) for engine in of(wire, stack))
+
+    def test_who_finds_it_there_by_then_leaves_it(self) -> None:
+        wire = self.crowded("v6", dual=5)
+        of(wire, "v4")[0].put(said(1), wire.now)
+        wire.advance(120.0)
+        assert counted(wire, "carried_already") > 0
+        assert counted(wire, "carrying_waits") <= 5
+
+    def test_nobody_has_it_tried_for_ever(self) -> None:
+        wire = self.crowded("v6")
+        for engine in of(wire, "v6"):
+            engine._store.waiting = lambda place, prefix: 290.0  # type: ignore[method-assign]
+            engine._responder._tokens.left = lambda token, wait, now: 10  # type: ignore[method-assign]
+            engine._responder._tokens.age = lambda token, now: 0.0  # type: ignore[method-assign]
+        of(wire, "v4")[0].put(said(1), wire.now)
+        wire.advance(300.0)
+        # The other one has it from the first.
+        assert [dual.counters["carrying_waits"] for dual in of(wire, "dual")] == [WAITS, 0]
+        assert not any(dual._bridge._waiting for dual in of(wire, "dual"))
+
+    def test_a_newer_one_has_a_turn_of_its_own(self) -> None:
+        wire = self.crowded("v6")
+        of(wire, "v4")[0].put(said(1), wire.now)
+        wire.advance(9.0)
+        of(wire, "v4")[0].put(said(1, seq=2), wire.now)
+        wire.advance(90.0)
+        for engine in of(wire, "v6"):
+            assert said(1, seq=2) in engine.held(said(1).place, wire.now)
