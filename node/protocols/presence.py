@@ -285,7 +285,8 @@ class Presence:
             return Learned.OLD, None
         card = decode_card(told.card) if told.card else None
         hops = 1 if beat.owner == link.peer else max(2, told.hops)
-        strange = self.book.get(beat.owner) is None
+        before = self.book.get(beat.owner)
+        strange, answers = before is None, before is not None and before.accusations is not None
         learned = self.book.learn(beat, card, hops, link.peer, now)
         if learned is Learned.FORGED:
             link.faults += 1
@@ -299,7 +300,9 @@ class Presence:
         if entry is not None and not quiet and self._is_to_go_on(learned, beat, entry, now, pushed=pushed):
             self.spread.arrived(beat.id, link, pushed=pushed)
             further = min(hops + 1, wire.MAX_HOPS)
-            self.spread.tell_all(beat, entry.card.raw, further, link.peer, now, pushed=pushed, strange=strange)
+            self.spread.tell_all(
+                beat, entry.card.raw, further, link.peer, now, pushed=pushed, strange=strange, answers=answers
+            )
             learned = Learned.NEWS
         return learned, entry
 
@@ -326,6 +329,7 @@ class Presence:
             self.views.welcome(link, entry)
         if seemed_dead and self.views.suitable(link):
             self.views.bridge(link, now)
+            self.watch.ask_across(link, now)
         self.views.fill(now)
 
     def _on_heartbeat(self, link: LinkState, message: wire.Heartbeat, now: float) -> None:

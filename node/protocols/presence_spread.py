@@ -83,11 +83,12 @@ class Spread:
         *,
         pushed: bool = True,
         strange: bool = False,
+        answers: bool = False,
     ) -> None:
         """Pass news on to the tree, and its name to the neighbours beside it; to whoever seeks the peer in any case.
 
         What came for the asking is old to most: it is only named (`pushed` false). `strange`: of a peer of whom nothing
-        was known.
+        was known. `answers`: we had passed on accusations that it takes back.
         """
         if besides:
             self._count(now, strange=strange)
@@ -95,7 +96,9 @@ class Spread:
         # Who falls silent concerns all who know it: within the horizon each of its neighbours is heard by another part
         # of them, and nowhere enough of them. Who does not know it passes nothing on.
         calm = self._heard < ALARMS * self._ground.settings.news_per_minute
-        far = hops > (wire.MAX_HOPS if calm and isinstance(item, Accusation) else self.horizon)
+        # An answer goes wherever what it answers went, or those behind the horizon would believe that for ever. It goes
+        # no further: who heard no accusation passes it on as any news.
+        far = hops > self.horizon and not answers and not (calm and isinstance(item, Accusation))
         for link in self._ground.links.values():
             if link.peer == besides or (link.peer == item.owner and isinstance(item, Beat)):
                 continue

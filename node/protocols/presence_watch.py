@@ -21,6 +21,7 @@ from node.protocols.presence_book import Book, Entry, Learned
 from node.protocols.presence_events import State, Suspected, Why
 from node.protocols.presence_ground import Ground, LinkState
 from node.protocols.presence_spread import Spread, told
+from node.protocols.presence_views import seems_dead
 
 UNHEALTHY_MOST: Final = 8
 """Lifeguard's limit of the local health score (memberlist: AwarenessMaxMultiplier)."""
@@ -44,6 +45,8 @@ HEARSAY_DOUBTS: Final = 1
 HEARSAY_RATE, HEARSAY_BURST = 0.5, 32.0
 """Such questions a second, for each node of its own. Bounds what a network cut in halves makes each of its nodes ask:
 half of all it knows fall silent at once. UNSOURCED"""
+ASK_ACROSS: Final = 32
+"""Such questions at once to somebody who seemed dead and is back. UNSOURCED: as many as the burst."""
 ANSWER_FOR: Final = 30.0
 """Seconds for which an answer is passed back. UNSOURCED"""
 WANTS_AT_MOST: Final = 128
@@ -253,12 +256,27 @@ class Watch:
         entry.doubts += 1
         neighbours = [link.peer for link in self._ground.neighbours if link.peer != entry.source]
         some = self._ground.rng.sample(neighbours, min(len(neighbours), entry.doubts))
-        evidence = next(iter((entry.accusations or {}).values()), None)
         for peer in [entry.source, *some]:
-            if evidence is not None and peer in self._ground.links:
-                self._ground.send(peer, wire.Doubt(wire.MAX_WALK * 2, entry.beat.owner, *entry.beat.told, evidence.raw))
+            self._question(peer, entry)
         entry.deadline = now + DOUBT_REST * self._stretch
         self._ground.timers.at(entry.deadline, self._decide, entry.beat.owner, entry.deadline)
+
+    def ask_across(self, link: LinkState, now: float) -> None:
+        """Somebody who seemed dead is linked with us: perhaps the others who do are only on its side of a cut.
+
+        The way their news came is cut still, and accusations of long ago are told to nobody: without this, who made
+        them would have to find each of the accused again.
+        """
+        standing = [entry for _, entry in self._book if entry.accusations and seems_dead(entry)]
+        for entry in self._ground.rng.sample(standing, min(len(standing), ASK_ACROSS)):
+            if not self._hearsay.allow("", now):
+                return
+            self._question(link.peer, entry)
+
+    def _question(self, peer: bytes, entry: Entry) -> None:
+        evidence = next(iter((entry.accusations or {}).values()), None)
+        if evidence is not None and peer in self._ground.links:
+            self._ground.send(peer, wire.Doubt(wire.MAX_WALK * 2, entry.beat.owner, *entry.beat.told, evidence.raw))
 
     def on_doubt(self, link: LinkState, message: wire.Doubt, now: float) -> None:
         """A linked peer doubts that another lives: tell later news, or pass the question on, the way its news came."""
