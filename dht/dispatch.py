@@ -144,6 +144,7 @@ class Dispatch:
             self._families.of(address[0], now).maintenance.on_answer(pending.contact, now)
         elif isinstance(message, Pong):
             self._families.of(address[0], now).outlook.on_pong(pending, message, now)
+        self._exchange.answered(key)
         pending.owner.on_reply(pending, message, now)
 
     def _answer(self, request: Request, asking: Asking, seat: Seat, now: float) -> Message | None:

@@ -166,6 +166,12 @@ class Exchange:
         self._note(asking.key, asking.address)
         return True
 
+    def answered(self, key: bytes) -> None:
+        """The node `key` answered a request of ours: if that brought it into the table, its box key is kept apart from
+        those of strangers."""
+        if self._is_contact(key):
+            self._sealer.keep(key)
+
     def seal(self, key: bytes, message: Message) -> bytes:
         """A datagram that somebody else sends."""
         return self._sealer.seal(key, encode_message(message))

@@ -25,7 +25,8 @@ _NONCE_AT: Final = _KEY_AT + KEY_BYTES
 _NONCE_PREFIX: Final = NONCE_BYTES - 8
 
 CACHED_KEYS: Final = 4096
-"""Box keys kept: about 1 MB. A missing one costs a scalar multiplication (32 µs)."""
+"""Box keys kept of those we wrote to or know, and as many of strangers: about 1 MB each. A missing one costs a scalar
+multiplication (32 µs)."""
 
 PUBLIC_NETWORK: Final = b"rookery/main"
 
@@ -45,6 +46,10 @@ class Sealing(Protocol):
         """Whether datagrams of the node `key` (32 bytes) opened before, so that the next one costs no key exchange."""
         ...
 
+    def keep(self, key: bytes) -> None:
+        """The node `key` is one of ours from now on: strangers do not push its box key out."""
+        ...
+
     def seal(self, key: bytes, message: bytes) -> bytes:
         """Return the datagram that carries `message` to the node `key`. Raises `BoxError` for a weak key."""
         ...
@@ -52,6 +57,51 @@ class Sealing(Protocol):
     def open(self, datagram: bytes) -> tuple[bytes, bytes]:
         """Return the sender's node key and the message. Raises `BoxError`; the caller has checked the prefix."""
         ...
+
+
+class BoxKeys:
+    """Box keys by node key: those of whom we wrote to first or know, and apart from them those of strangers, who can
+    come under as many keys as they like. Of either the first to go is who spoke longest ago.
+    """
+
+    __slots__ = ("_ours", "_strangers")
+
+    def __init__(self) -> None:
+        self._ours: dict[bytes, bytes] = {}
+        self._strangers: dict[bytes, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._ours) + len(self._strangers)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._ours or key in self._strangers
+
+    def get(self, key: bytes) -> bytes | None:
+        """The box key, if it is here."""
+        return self._ours.get(key) or self._strangers.get(key)
+
+    def add(self, key: bytes, box_key: bytes) -> None:
+        """Of somebody we write to of our own accord."""
+        self._ours[key] = box_key
+        if len(self._ours) > CACHED_KEYS:
+            del self._ours[next(iter(self._ours))]
+
+    def heard(self, key: bytes, box_key: bytes) -> None:
+        """A datagram of that node opened."""
+        # To the end: the first in the dict is who spoke longest ago.
+        if self._ours.pop(key, None) is not None:
+            self._ours[key] = box_key
+            return
+        self._strangers.pop(key, None)
+        self._strangers[key] = box_key
+        if len(self._strangers) > CACHED_KEYS:
+            del self._strangers[next(iter(self._strangers))]
+
+    def keep(self, key: bytes) -> None:
+        """That node is a stranger no more."""
+        box_key = self._strangers.pop(key, None)
+        if box_key is not None:
+            self.add(key, box_key)
 
 
 class Sealer:
@@ -73,7 +123,8 @@ class Sealer:
         prefix[0] |= 0x80
         self._high_prefix = bytes(prefix)
         self._count = 0
-        self._keys: dict[bytes, bytes] = {}
+        self._keys = BoxKeys()
+        self.keep = self._keys.keep
 
     def knows(self, key: bytes) -> bool:
         """Whether opening a datagram of the node `key` costs no scalar multiplication."""
@@ -84,7 +135,7 @@ class Sealer:
         box_key = self._keys.get(key)
         if box_key is None:
             box_key = self.derive(key)
-            self._keep(key, box_key)
+            self._keys.add(key, box_key)
         self._count += 1
         prefix = self._high_prefix if self._own > key else self._low_prefix
         nonce = prefix + self._count.to_bytes(8, "big")
@@ -98,19 +149,13 @@ class Sealer:
         nonce = datagram[_NONCE_AT:HEADER_BYTES]
         if (nonce[0] >= 0x80) is not (key > self._own) or key == self._own:
             raise BoxError("a datagram of ours, sent back")
-        known = self._keys.get(key)
-        box_key = known or self.derive(key)
+        box_key = self._keys.get(key) or self.derive(key)
         try:
             message = bindings.crypto_box_open_easy_afternm(datagram[HEADER_BYTES:], nonce, box_key)
         except (CryptoError, ValueError):
             raise BoxError(f"the box of {key[:4].hex()}… does not open") from None
-        if known is not None:
-            # To the end: the first in the dict is who spoke longest ago.
-            del self._keys[key]
-            self._keys[key] = box_key
-        else:
-            # Kept only now: whoever cannot seal cannot fill the cache either.
-            self._keep(key, box_key)
+        # Only now: whoever cannot seal cannot fill the cache either.
+        self._keys.heard(key, box_key)
         return key, message
 
     def derive(self, key: bytes) -> bytes:
@@ -124,8 +169,3 @@ class Sealer:
         if self._network_key:
             shared = hashlib.blake2b(shared, digest_size=32, key=self._network_key, person=b"rookery/box").digest()
         return shared
-
-    def _keep(self, key: bytes, box_key: bytes) -> None:
-        self._keys[key] = box_key
-        if len(self._keys) > CACHED_KEYS:
-            del self._keys[next(iter(self._keys))]

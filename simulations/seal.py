@@ -17,7 +17,7 @@ from zlib import crc32
 from dht.constants import HEADER_BYTES, KEY_BYTES, MAC_BYTES, MAX_DATAGRAM, NONCE_BYTES, PROTOCOL_VERSION, TAG_BYTES
 from dht.errors import BoxError
 from dht.identity import NodeKey, is_canonical_x25519
-from dht.sealing import CACHED_KEYS, PUBLIC_NETWORK, Sealer, Sealing, network_tag
+from dht.sealing import PUBLIC_NETWORK, BoxKeys, Sealer, Sealing, network_tag
 
 _KEY_AT: Final = 1 + TAG_BYTES
 _NONCE_AT: Final = _KEY_AT + KEY_BYTES
@@ -117,7 +117,7 @@ class CheapSealer:
     node than it was sealed for, or sealed in another world does not open. The sum fills four of the box's 16 bytes.
     """
 
-    __slots__ = ("_count", "_header", "_high_prefix", "_known", "_low_prefix", "_own", "_own_sum", "_seals", "prefix")
+    __slots__ = ("_count", "_header", "_high_prefix", "_known", "_low_prefix", "_own", "_own_sum", "_seals", "keep", "prefix")
 
     def __init__(self, seals: CheapSeals, node_key: NodeKey, rng: Random) -> None:
         self.prefix = seals.prefix
@@ -133,7 +133,8 @@ class CheapSealer:
         prefix[0] |= 0x80
         self._high_prefix = self._header + bytes(prefix)
         self._count = 0
-        self._known: dict[bytes, bytes] = {}
+        self._known = BoxKeys()
+        self.keep = self._known.keep
 
     def knows(self, key: bytes) -> bool:
         """Whether a `Sealer` would have the key of the pair in its cache."""
@@ -143,7 +144,8 @@ class CheapSealer:
         """Return the datagram that carries `message` to the node `key` (32 bytes). Raises `BoxError` for a weak key."""
         if key not in self._known:
             self._check(key)
-            self._keep(key)
+            key = self._seals.keys.setdefault(key, key)
+            self._known.add(key, key)
         self._count += 1
         head = (self._high_prefix if self._own > key else self._low_prefix) + self._count.to_bytes(8, "big")
         total = crc32(message, crc32(head, crc32(key, self._seals.secret)))
@@ -163,13 +165,8 @@ class CheapSealer:
         total = crc32(message, crc32(datagram[:HEADER_BYTES], self._own_sum))
         if total != int.from_bytes(datagram[HEADER_BYTES:_MESSAGE_AT], "big"):
             raise BoxError(f"the box of {key[:4].hex()}… does not open")
-        if known is not None:
-            key = known
-            # To the end, as a `Sealer` keeps them: the first is who spoke longest ago.
-            del self._known[key]
-            self._known[key] = key
-        else:
-            self._keep(key)
+        key = known or self._seals.keys.setdefault(key, key)
+        self._known.heard(key, key)
         return key, message
 
     def _check(self, key: bytes) -> None:
@@ -177,9 +174,3 @@ class CheapSealer:
             raise BoxError(f"the node key {key[:4].hex()}… is not canonical")
         if key in _SMALL_ORDER:
             raise BoxError(f"the node key {key[:4].hex()}… is of small order")
-
-    def _keep(self, key: bytes) -> None:
-        key = self._seals.keys.setdefault(key, key)
-        self._known[key] = key
-        if len(self._known) > CACHED_KEYS:
-            del self._known[next(iter(self._known))]

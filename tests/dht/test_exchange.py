@@ -104,6 +104,32 @@ class TestStrangersBytes:
         same = [Stranger(wire, 1000 + number, address=(f"2a00:1:2:3::{number:x}", 4000)) for number in range(1, 60)]
         assert sum(len(stranger.say(engine, PADDED_PING)) for stranger in same) == 10
 
+    def test_a_flood_of_fresh_keys_costs_no_known_peer_its_box_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cached = 250
+        monkeypatch.setattr("dht.sealing.CACHED_KEYS", cached)
+        wire = Wire(3)
+        wire.join_all()
+        engine, *peers = wire.engines.values()
+        # Somebody we ask who is in no table, and who answers after the flood.
+        asked = Stranger(wire, 900, address=("20.7.0.1", 4000))
+        engine.ping(asked.contact, wire.now)
+        wire.waiting()
+        answered = 0
+        for number in range(3 * cached):
+            wire.now += 0.0005
+            stranger = Stranger(wire, 1000 + number, address=(f"20.1.{number % 200}.{number % 250}", 4000))
+            data = Sealer(stranger.key, Random(number)).seal(engine.own_key, encode_message(PADDED_PING))
+            engine.receive_datagram(data, stranger.address, wire.now)
+            answered += len(engine.datagrams_to_send(wire.now))
+        assert answered > cached
+        derived: list[bytes] = []
+        monkeypatch.setattr(Sealer, "derive", lambda self, key: derived.append(key))
+        for peer in peers:
+            assert engine._exchange._sealer.knows(peer.own_key)
+            engine.ping(wire.contact(peer), wire.now)
+        assert engine._exchange._sealer.knows(asked.contact.key)
+        assert derived == []
+
     def test_a_contact_with_a_key_of_small_order_is_not_written_to(self) -> None:
         wire = Wire(1)
         (engine,) = wire.engines.values()

@@ -1,5 +1,6 @@
 """Write tokens and rate limits, by literal times."""
 
+import ipaddress
 import random
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from dht.constants import TOKEN_BYTES
 from dht.contact import Address
-from dht.limits import RateLimiter, Tokens, prefix_of, source_of
+from dht.identity import is_exempt
+from dht.limits import RateLimiter, SourceLimits, Tokens, prefix_of, source_of
 
 KEY = b"\x01" * 32
 OTHER_KEY = b"\x02" * 32
@@ -174,6 +176,49 @@ class TestSources:
     @pytest.mark.parametrize("ip", ["127.0.0.1", "10.0.0.1", "::1", "fe80::1"])
     def test_private_endpoints_are_sources_of_their_own(self, ip: str) -> None:
         assert source_of((ip, 1000)) != source_of((ip, 2000))
+
+    @given(st.lists(st.sampled_from([0, 0, 0, 1, 0x2A00, 0xFE80, 0xFFFF]), min_size=8, max_size=8))
+    def test_a_line_told_by_its_text_is_the_one_told_by_its_bytes(self, groups: list[int]) -> None:
+        ip = str(ipaddress.IPv6Address(b"".join(group.to_bytes(2, "big") for group in groups)))
+        packed = ipaddress.ip_address(ip).packed
+        expected = ((ip, 1000), b"") if is_exempt(ip) else (packed[:8], packed[:6])
+        assert (source_of((ip, 1000)), prefix_of((ip, 1000))) == expected
+
+    def test_many_addresses_of_one_line_are_parsed_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        parsed: list[str] = []
+        real = ipaddress.ip_address
+
+        def counted(ip: str) -> object:
+            parsed.append(ip)
+            return real(ip)
+
+        monkeypatch.setattr(ipaddress, "ip_address", counted)
+        limits = SourceLimits(5, 10, 20)
+        allowed = [limits.allow((f"2a00:7:7:7::{number:x}", 1000), 1000.0) for number in range(1, 2000)]
+        assert sum(allowed) == 10
+        assert set(parsed) <= {"2a00:7:7:7::"}
+        assert len(parsed) <= 2
+
+
+class TestEverybody:
+    def test_who_comes_when_all_have_nothing_left_costs_no_parsing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        limits = SourceLimits(5, 10, 20, 30)
+        for network in range(15):
+            limits.allow((f"20.9.{network}.1", 1000), 1000.0)
+            limits.allow((f"20.9.{network}.2", 1000), 1000.0)
+            limits.allow((f"20.9.{network}.3", 1000), 1000.0)
+            limits.allow((f"20.9.{network}.4", 1000), 1000.0)
+
+        def never(ip: str) -> None:
+            raise AssertionError(f"parsed {ip}")
+
+        monkeypatch.setattr(ipaddress, "ip_address", never)
+        assert not limits.allow(("20.8.0.1", 1000), 1000.0)
+        assert not limits.allow(("2a00:8::1", 1000), 1000.0)
+        monkeypatch.undo()
+        assert limits.allow(("20.8.0.2", 1000), 1000.0, apart=True)
+        assert limits.allow(("20.8.0.3", 1000), 1001.0)
+
 
     def test_quotas_count_the_24_and_the_48(self) -> None:
         assert prefix_of(("20.0.1.1", 1000)) == b"\x14\x00\x01"

@@ -19,7 +19,7 @@ from dht.constants import (
 )
 from dht.errors import BoxError
 from dht.identity import NodeKey
-from dht.sealing import CACHED_KEYS, PUBLIC_NETWORK, Sealer, network_tag
+from dht.sealing import CACHED_KEYS, PUBLIC_NETWORK, BoxKeys, Sealer, network_tag
 
 VECTORS = json.loads((Path(__file__).resolve().parents[1] / "vectors" / "sealing.json").read_text(encoding="utf-8"))
 
@@ -235,18 +235,30 @@ class TestCache:
                 box.seal(bytes.fromhex(key), b"x")
         assert len(box._keys) == 0
 
-    def test_cache_is_bounded(self) -> None:
-        box = sealer(HIGH)
-        for i in range(CACHED_KEYS + 20):
-            box._keep(i.to_bytes(32, "big"), bytes(32))
-        assert len(box._keys) == CACHED_KEYS
-        assert not box.knows((19).to_bytes(32, "big"))
-        assert box.knows((20).to_bytes(32, "big"))
+    def test_caches_are_bounded_and_the_longest_silent_goes(self) -> None:
+        for fill in (BoxKeys.add, BoxKeys.heard):
+            keys = BoxKeys()
+            for i in range(CACHED_KEYS + 20):
+                fill(keys, i.to_bytes(32, "big"), bytes(32))
+            assert len(keys) == CACHED_KEYS
+            assert (19).to_bytes(32, "big") not in keys
+            assert (20).to_bytes(32, "big") in keys
+
+    def test_strangers_push_out_nobody_but_strangers(self) -> None:
+        keys = BoxKeys()
+        written_to, kept, stranger = (number.to_bytes(32, "little") for number in range(3))
+        keys.add(written_to, b"a" * 32)
+        keys.heard(kept, b"b" * 32)
+        keys.heard(stranger, b"c" * 32)
+        keys.keep(kept)
+        for number in range(CACHED_KEYS):
+            keys.heard(number.to_bytes(32, "big")[::-1] if number > 2 else b"x" * 31 + bytes((number,)), bytes(32))
+        assert (keys.get(written_to), keys.get(kept), keys.get(stranger)) == (b"a" * 32, b"b" * 32, None)
 
     def test_known_and_forgotten_keys_open_alike(self) -> None:
         box = sealer(HIGH)
         datagrams = [sealer(LOW, seed).seal(HIGH.public, b"x") for seed in range(3)]
         box.open(datagrams[0])
         box.open(datagrams[1])
-        box._keys.clear()
+        box._keys = BoxKeys()
         assert box.open(datagrams[2]) == (LOW.public, b"x")
