@@ -117,7 +117,18 @@ class CheapSealer:
     node than it was sealed for, or sealed in another world does not open. The sum fills four of the box's 16 bytes.
     """
 
-    __slots__ = ("_count", "_header", "_high_prefix", "_known", "_low_prefix", "_own", "_own_sum", "_seals", "keep", "prefix")
+    __slots__ = (
+        "_count",
+        "_header",
+        "_high_prefix",
+        "_known",
+        "_low_prefix",
+        "_own",
+        "_own_sum",
+        "_seals",
+        "keep",
+        "prefix",
+    )
 
     def __init__(self, seals: CheapSeals, node_key: NodeKey, rng: Random) -> None:
         self.prefix = seals.prefix

@@ -219,7 +219,6 @@ class TestEverybody:
         assert limits.allow(("20.8.0.2", 1000), 1000.0, apart=True)
         assert limits.allow(("20.8.0.3", 1000), 1001.0)
 
-
     def test_quotas_count_the_24_and_the_48(self) -> None:
         assert prefix_of(("20.0.1.1", 1000)) == b"\x14\x00\x01"
         assert prefix_of(("2a00:1:2:3::1", 1000)) == b"\x2a\x00\x00\x01\x00\x02"
