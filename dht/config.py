@@ -110,10 +110,11 @@ class DhtConfig:
     stranger_network_rate: float = 400.0
     """The same from one /24 or /48. UNSOURCED: two such addresses."""
 
-    stranger_total: float = 2000.0
-    """The same from everybody but the contacts of our table: 20 % of a core with the answers, however many addresses a
-    flood has or makes up. UNSOURCED: in a million nodes that look up once a minute each meets far fewer than one a
-    second."""
+    stranger_total: float = 500.0
+    """The same from everybody but the contacts of our table: 3 % of an idle core with the answers (56 µs each), however
+    many addresses a flood has or makes up; at 2,000 a node on a busy machine fell behind, and lost honest datagrams
+    (`docs/results/benchmarks.md`). UNSOURCED: in a million nodes that look up once a minute each meets far fewer than
+    one a second, and a bootstrap server 40 million newcomers a day."""
 
     verify_rate: float = 20.0
     """Contacts a second that asked us something and are asked back, to see whether they belong into the table."""

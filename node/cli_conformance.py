@@ -34,9 +34,7 @@ def conformance(
     ] = None,
     key: Annotated[str | None, typer.Option("--key", help="Its node key, where TARGET is HOST:PORT.")] = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Run this check alone (repeatable).")] = None,
-    thorough: Annotated[
-        bool, typer.Option("--thorough", help="Also what takes ten minutes, or sends in masses.")
-    ] = False,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Also what takes minutes, or sends in masses.")] = False,
     list_checks: Annotated[bool, typer.Option("--list", help="List the checks and end.")] = False,
     json: Json = False,
 ) -> None:

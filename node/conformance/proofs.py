@@ -18,6 +18,7 @@ from dht.wire import (
     PutMany,
     Register,
     Registered,
+    RegisterFor,
     Request,
     Signal,
     Signaled,
@@ -52,10 +53,16 @@ def privileged(target: Target, by: Speaker) -> Asks:
         said = registration_message(speaker.key.public, target.key, token, expires)
         return Register(speaker.rid(), token, False, identity.public.raw, expires, identity.sign(said))
 
+    def register_for(speaker: Speaker, token: bytes) -> Request:
+        said = registration_message(speaker.key.public, target.key, token, expires)
+        signature = identity.sign(said)
+        return RegisterFor(speaker.rid(), token, False, identity.public.raw, expires, signature, 100, 0)
+
     return {
         "PUT": (lambda s, token: Put(s.rid(), token, False, record, 600, False), Stored),
         "PUT_MANY": (lambda s, token: PutMany(s.rid(), token, False, [(record, 600)], False), StoredMany),
         "REGISTER": (register, Registered),
+        "REGISTER_FOR": (register_for, Registered),
         "DIAL_BACK": (lambda s, token: DialBack(s.rid(), token, False, bytes(8), bytes(20)), Dialed),
         "SIGNAL": (lambda s, token: Signal(s.rid(), token, False, bytes(20), b"", bytes(40)), Signaled),
         "WATCH": (lambda s, token: Watch(s.rid(), token, False, bytes(20), None, 60), Watched),
@@ -75,7 +82,7 @@ async def _all_refused(target: Target, speaker: Speaker, token: bytes, what: str
 
 @check("token-missing", "Tokens", "what needs a token is refused with BAD_TOKEN without one; the reply brings one")
 async def refuses_without_a_token(target: Target) -> None:
-    """PUT, PUT_MANY, REGISTER, DIAL_BACK, a SIGNAL to be handed on, WATCH."""
+    """PUT, PUT_MANY, REGISTER, REGISTER_FOR, DIAL_BACK, a SIGNAL to be handed on, WATCH."""
     async with target.lines() as line:
         await _all_refused(target, target.speaker(line), b"", "no token")
 

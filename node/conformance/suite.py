@@ -42,7 +42,7 @@ class Verdict:
     """Whether it failed for want of any answer."""
 
 
-FILES = ("datagrams", "answers", "proofs", "services")
+FILES = ("datagrams", "answers", "batches", "proofs", "services", "keepalives", "watches")
 """The files of checks, in the order in which these are run."""
 
 CHECKS: dict[str, Check] = {}

@@ -134,7 +134,15 @@ def _(engine: Any) -> None:
     )
 
 
-@double("it answers what is no message", "unknown-message", "malformed-message", "field-sizes")
+@double(
+    "it answers what is no message",
+    "unknown-message",
+    "malformed-message",
+    "field-sizes",
+    "put-many-sizes",
+    "compare-sizes",
+    "register-for",
+)
 def _(engine: Any) -> None:
     babble(engine, "dropped_malformed")
 
@@ -149,7 +157,7 @@ def _(engine: Any) -> None:
     babble(engine, "reply_unasked", "probe_unasked")
 
 
-@double("it answers everything three times", "replay", "amplification", "signal")
+@double("it answers everything three times", "replay", "amplification", "signal", "watch-address")
 def _(engine: Any) -> None:
     real = engine._exchange.reply
 
@@ -180,7 +188,7 @@ double("it takes replies of any number", "wrong-endpoint")(
 )
 
 
-@double("its contacts are in no order", "find-node")
+@double("its contacts are in no order", "find-node", "families-wanted")
 def _(engine: Any) -> None:
     def backwards(request: Any, asking: Any, right: Any) -> Any:
         packed = [right.nodes4[at : at + 38] for at in range(0, len(right.nodes4), 38)]
@@ -189,12 +197,12 @@ def _(engine: Any) -> None:
     answering(engine, FindNode, backwards)
 
 
-@double("its contacts are cut", "find-node")
+@double("its contacts are cut", "find-node", "families-wanted")
 def _(engine: Any) -> None:
     answering(engine, FindNode, lambda request, asking, right: msgspec.structs.replace(right, nodes4=right.nodes4[:-1]))
 
 
-@double("it makes records up", "get-nothing", "put-get")
+@double("it makes records up", "get-nothing", "put-get", "put-many")
 def _(engine: Any) -> None:
     def more(request: Any, asking: Any, right: Any) -> Any:
         return msgspec.structs.replace(right, records=[*right.records, b"made up"], total=right.total + 1)
@@ -202,7 +210,11 @@ def _(engine: Any) -> None:
     answering(engine, Get, more)
 
 
-@double("it acknowledges records and drops them", "put-get", "refusals", "compare", "watch")
+@double(
+    "it acknowledges records and drops them",
+    *("put-get", "refusals", "compare", "put-many", "wait", "wait-token"),
+    *("watch", "watch-address", "watch-behind", "watch-gap", "watch-silent"),
+)
 def _(engine: Any) -> None:
     def answer(request: Any, asking: Any, right: Any) -> Any:
         return msgspec.structs.replace(right, seq=1)
@@ -211,12 +223,12 @@ def _(engine: Any) -> None:
     answering(engine, Put, answer)
 
 
-@double("it wants what it has", "compare")
+@double("it wants what it has", "compare", "compare-sizes")
 def _(engine: Any) -> None:
     answering(engine, Have, lambda request, asking, right: msgspec.structs.replace(right, bits=b"\xff\xff"))
 
 
-@double("it verifies no signatures", "refusals")
+@double("it verifies no signatures", "refusals", "put-many")
 def _(engine: Any) -> None:
     class Gullible:
         def knows(self, digest: bytes) -> bool:
@@ -227,7 +239,7 @@ def _(engine: Any) -> None:
     engine._responder._verdicts = Gullible()
 
 
-@double("it takes older records", "refusals")
+@double("it takes older records", "refusals", "put-many")
 def _(engine: Any) -> None:
     real = engine._store.put
 

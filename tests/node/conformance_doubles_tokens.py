@@ -37,10 +37,18 @@ def _judging(right: Callable[[bytes, bytes, bytes, Address], bool]) -> Breakage:
     return breakage
 
 
-ALL_TOKENS = ("token-missing", "token-foreign", "token-address", "token-key", "token-expired", "amplification")
+ALL_TOKENS = (
+    "token-missing",
+    "token-foreign",
+    "token-address",
+    "token-key",
+    "token-expired",
+    "amplification",
+    "watch-address",
+)
 
 double("it takes any token, or none", *ALL_TOKENS)(_judging(lambda token, secret, key, address: True))
-double("it takes any token but none", "token-foreign", "token-address", "token-key", "token-expired")(
+double("it takes any token but none", *ALL_TOKENS[1:5], "watch-address")(
     _judging(lambda token, secret, key, address: bool(token))
 )
 double(
@@ -53,6 +61,8 @@ double(
     "dial-back",
     "optional-fields",
     "find-node",
+    *("put-many", "put-many-sizes", "wait", "wait-token", "register-for", "again", "again-latest", "again-rate"),
+    *("watch-lifetime", "watch-gap", "watch-bounds", "watch-silent"),
 )(_judging(lambda token, secret, key, address: False))
 
 
@@ -73,7 +83,9 @@ def _loose(change: Callable[[bytes, Address], tuple[bytes, Address]]) -> Breakag
     return breakage
 
 
-double("its tokens leave out the port", "token-address")(_loose(lambda key, address: (key, (address[0], 0))))
+double("its tokens leave out the port", "token-address", "watch-address")(
+    _loose(lambda key, address: (key, (address[0], 0)))
+)
 double("its tokens leave out the key", "token-key")(_loose(lambda key, address: (bytes(32), address)))
 
 
@@ -105,12 +117,12 @@ def _(engine: Any) -> None:
     engine._exchange._stun_limit.allow = lambda source, now: True
 
 
-@double("it answers requests at any rate", "request-rate")
+@double("it answers requests at any rate", "request-rate", "put-many-rate")
 def _(engine: Any) -> None:
     engine._responder.admit = lambda address, now: True
 
 
-@double("it registers whom anybody names", "register")
+@double("it registers whom anybody names", "register", "register-for")
 def _(engine: Any) -> None:
     forwarding = engine._inbox._forwarding
 
@@ -165,12 +177,12 @@ def _(engine: Any) -> None:
     engine._exchange.seal = seal
 
 
-@double("it tells nobody of newer records", "watch")
+@double("it tells nobody of newer records", "watch", "watch-address", "watch-behind", "watch-gap", "watch-silent")
 def _(engine: Any) -> None:
     engine._notices._tell = lambda subscription, now: None
 
 
-@double("it tells of what is stored again", "watch")
+@double("it tells of what is stored again", "watch", "watch-gap")
 def _(engine: Any) -> None:
     def again(request: Any, asking: Any, right: Any) -> Any:
         notices: Notices = engine._notices

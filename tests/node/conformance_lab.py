@@ -22,6 +22,9 @@ from tests.dht.handdriven import Wire
 HOST = "11.200.0.1"
 """Where the testers are: a public address, so that no rule makes an exception for them."""
 
+HOST6 = "2a00:200:1:2::1"
+"""The same in the other family."""
+
 Breakage = Callable[[Any], None]
 """What changes an engine: its insides, too, for which there are no types."""
 
@@ -31,7 +34,7 @@ class MemoryLine:
 
     def __init__(self, lab: Lab, port: int) -> None:
         self.lab = lab
-        self.address: Address | None = (HOST, port)
+        self.address: Address | None = (lab.host, port)
         self.arrived: deque[tuple[bytes, Address]] = deque()
         self._last: Address | None = None
 
@@ -64,7 +67,9 @@ class MemoryLine:
 class Lab:
     """The node under test, three others, and the testers' lines."""
 
-    def __init__(self, breakage: Breakage | None = None) -> None:
+    def __init__(self, breakage: Breakage | None = None, host: str = HOST) -> None:
+        """`host`: where the testers are."""
+        self.host = host
         self.wire = Wire(4)
         self.wire.join_all()
         self.node = next(iter(self.wire.engines.values()))
@@ -79,7 +84,7 @@ class Lab:
     async def line(self) -> AsyncIterator[MemoryLine]:
         """Open one more port."""
         port = 5000 + len(self.lines)
-        line = self.lines[(HOST, port)] = MemoryLine(self, port)
+        line = self.lines[(self.host, port)] = MemoryLine(self, port)
         yield line
 
     def target(self, *, thorough: bool) -> Target:
