@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from math import inf
 from random import Random
 from typing import Final, Protocol
@@ -332,18 +333,21 @@ def count_anew(context: Context, family: Family, then: Callable[[float], None], 
     family.counting.append(then)
     if len(family.counting) > 1:
         return
-    family.size = SizeEstimate(now)
+    # Until it is whole the old one stands: one of no samples would tell whoever ends meanwhile of no crowd.
+    fresh = SizeEstimate(now)
     context.count("counted_anew")
     left = CONFIDENT_SAMPLES
 
-    def counted(_: list[Contact], now: float) -> None:
+    def counted(place: bytes, found: list[Contact], now: float) -> None:
         nonlocal left
         left -= 1
+        fresh.sample(int.from_bytes(place, "big"), found, context.config.k)
         if left == 0:
+            family.size = fresh
             waiting, family.counting = family.counting, []
             for each in waiting:
                 each(now)
 
     for _ in range(CONFIDENT_SAMPLES):
         place = b"".join(context.requests.new_id().to_bytes(8, "big") for _ in range(3))[:ID_BYTES]
-        QuietWalk(context, place, now, counted, family=family).start(now)
+        QuietWalk(context, place, now, partial(counted, place), family=family).start(now)

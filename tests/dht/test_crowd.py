@@ -11,7 +11,8 @@ from dht.contact import Contact, pack_contacts
 from dht.crowd import FEWEST, is_crowded
 from dht.engine import DhtEngine
 from dht.events import GetDone
-from dht.size import LASTS
+from dht.operation_walk import count_anew
+from dht.size import CONFIDENT_SAMPLES, LASTS
 from dht.walks import NAMING, SPARE, GetWalk
 from dht.wire import Get, Message, Nodes, Value
 from tests.dht.handdriven import Stranger, Wire, believes, record
@@ -185,3 +186,23 @@ def test_a_crowd_that_does_not_answer_is_looked_into_and_not_called_one() -> Non
     assert reader.counters["crowded"] == 1
     wire.advance(30.0)
     assert not wire.last(reader, GetDone).stats.crowded
+
+
+def test_while_the_network_is_counted_anew_the_old_estimate_stands() -> None:
+    wire = Wire(26)
+    wire.join_all()
+    engine = next(iter(wire.engines.values()))
+    family = engine.families.main
+    engine.find_node(bytes(20), wire.now)
+    wire.roundtrip()
+    before = family.size
+    counted: list[float] = []
+    for _ in range(2):
+        count_anew(engine, family, counted.append, wire.now)
+    assert (family.size is before, before.counted(20) >= 20, counted) == (True, True, [])
+    wire.roundtrip()
+    assert counted == [wire.now] * 2
+    assert family.size is not before
+    assert family.size.samples == CONFIDENT_SAMPLES
+    assert family.size.is_of_late(wire.now)
+    assert not family.counting
