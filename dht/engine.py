@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from random import Random
 
 from dht.config import DhtConfig
@@ -25,17 +26,17 @@ from dht.families import Families
 from dht.family import Family
 from dht.identity import IdentityKey, NodeKey
 from dht.inbox import Inbox
-from dht.keeping import Keepers
+from dht.keeping_families import Keepers
 from dht.limits import Tokens
 from dht.meeting import SignalOperation
-from dht.meeting_homes import HomeKeeper
+from dht.meeting_homes import HomeKeeper, Served
 from dht.notices import Notices
 from dht.operation import Operation
 from dht.operation_walk import QuietWalk
 from dht.operation_whole import SwapInTurn, WholeFind, WholeGet, WholeJoin, WholePut, begin
 from dht.publish import PutWalk
 from dht.publish_many import PutBatch
-from dht.records import RecordRefused, Refusal, SignedRecord, VerdictCache, decode_record, verify_record
+from dht.records import RecordRefused, Refusal, SignedRecord, VerdictCache, decode_record, peer_place, verify_record
 from dht.repair import Repair
 from dht.repair_bridge import Bridge
 from dht.responder import Responder
@@ -90,7 +91,8 @@ class DhtEngine(Told):
         self._exchange.spent = self._responder.spent
         self._inbox = Inbox(self, self._exchange, config, lambda: self.public_addresses)
         repair = Repair(self, config, self._store, rng)
-        self._families = Families(self, self._exchange, config, repair, rng, now, self._on_address, self._on_mode)
+        told = self._on_address, self._on_mode, self._after_join
+        self._families = Families(self, self._exchange, config, repair, rng, now, told)
         self._store.move(self.own_id)
         self._bridge = Bridge(self, config, self._store, rng)
         self._dispatch = Dispatch(
@@ -103,7 +105,7 @@ class DhtEngine(Told):
             self.watching,
             lambda *again: any(keeper.on_again(*again) for keeper in self._homes),
         )
-        self._homes: Keepers[HomeKeeper] = Keepers()
+        self._homes: Keepers[HomeKeeper] = Keepers(self)
         self._waiting: list[Operation] = []
         self._restored: list[Contact] = []
         self._last_op = 0
@@ -284,7 +286,8 @@ class DhtEngine(Told):
     def serve_identity(self, identity: IdentityKey, now: float) -> None:
         """Be reachable as `identity`: keep forwarding entries (`HomesChanged`) and take signals (`SignalReceived`)."""
         self._inbox.serve(identity)
-        self._homes.add(HomeKeeper(self, identity, now), now)
+        if (place := peer_place(identity.public)) not in self._homes:
+            self._homes.add(place, partial(HomeKeeper, self, Served(identity)), now)
 
     def close(self, now: float) -> None:
         """Report nothing more and ask nobody anything; what is in flight is forgotten."""
@@ -331,7 +334,7 @@ class DhtEngine(Told):
         seat.maintenance.after_join(now)
         seat.outlook.start_round(now)
         for keepers in (self._homes, self.watching):
-            keepers.look_soon(now)
+            keepers.look_soon(now, family)
 
     def _on_record(self, record: SignedRecord, now: float) -> None:
         self._notices.on_stored(record, now)
@@ -347,7 +350,7 @@ class DhtEngine(Told):
             self._settle(family, now)
         if before is not None and before[0] != address[0]:
             for keepers in (self._homes, self.watching):
-                keepers.renew_all(now)
+                keepers.renew_all(now, family)
 
     def _on_mode(self, family: Family, now: float) -> None:
         before = self.mode

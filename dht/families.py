@@ -54,15 +54,18 @@ class Families:
         repair: Repair,
         rng: Random,
         now: float,
-        on_address: Callable[[Family, Address, float], None],
-        on_mode: Callable[[Family, float], None],
+        told: tuple[
+            Callable[[Family, Address, float], None], Callable[[Family, float], None], Callable[[Family, float], None]
+        ],
     ) -> None:
+        """`told`: of another address of ours in a family, of another role, and of contacts where nobody was known."""
         self._context = context
         self._exchange = exchange
         self._config = config
         self._repair = repair
         self._rng = rng
-        self._told = (on_address, on_mode)
+        on_address, on_mode, self._on_joined = told
+        self._told = on_address, on_mode
         self._forced: Mode | None = None
         self._own: tuple[Address, ...] = ()
         first = self._made(None, now)
@@ -190,8 +193,7 @@ class Families:
         seat.meet_pause = min(2 * seat.meet_pause, self._config.refresh_interval)
         self.look_for_more(now)
         if len(seat.table):
-            seat.maintenance.after_join(now)
-            seat.outlook.start_round(now)
+            self._on_joined(seat, now)
 
     # How they come to be
 

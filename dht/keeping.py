@@ -1,16 +1,19 @@
-"""Entries of ours at other nodes near a place: asked for, renewed before they end, made anew elsewhere when lost.
+"""Entries of ours at other nodes near a place, in one family of addresses: asked for, renewed before they end, and made
+anew elsewhere when lost.
 
-Decides when. What an entry is, who may hold it and how candidates are found is the subclass's.
+Decides when. What an entry is, who may hold it and how candidates are found is the subclass's; how many there are to be
+in either family is decided in `dht.keeping_families`.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from math import inf
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from dht.contact import Contact
+from dht.family import Family
 from dht.operation import Context, Operation
 from dht.records import Refusal
 from dht.requests import Pending
@@ -40,11 +43,18 @@ class EntryKeeper(Operation):
     """Keeps entries at `count` nodes near a place alive. Never ends: `tick` renews what is due and looks anew when an
     entry is lost or once in a while, since nodes come and go."""
 
-    def __init__(self, context: Context, place: bytes, count: int, now: float) -> None:
+    least_elsewhere: int | None = 0
+    """Entries to be had in the other family while there are enough here; None: that is still being found out."""
+
+    def __init__(self, context: Context, place: bytes, count: int, family: Family, now: float) -> None:
         super().__init__(context, 0)
         self.place = place
         self.target = int.from_bytes(place, "big")
+        self.family = family
+        self.full = count
+        """How many are enough."""
         self.count = count
+        """How many are to be had here, at present."""
         self.candidates: list[Contact] = []
         """Who may be asked for an entry, best first."""
         self.entries: dict[Contact, float] = {}
@@ -59,6 +69,10 @@ class EntryKeeper(Operation):
         """When the last look began."""
         self.wanted: Callable[[float], object] = lambda _at: None
         """Told when `tick` is to be called, whenever that has changed."""
+        self.noticed: Callable[[float], object] = lambda _now: None
+        """Told when entries may have come or gone."""
+        self.siblings: Callable[[], Sequence[EntryKeeper]] = lambda: (self,)
+        """Those of all families that keep entries of the same kind near the same place, this one among them."""
 
     @property
     @abstractmethod
@@ -93,11 +107,11 @@ class EntryKeeper(Operation):
         for node in self.to_renew(now):
             if node not in self.trying:
                 self._try(node, 1, now)
-        if not self.looking and now >= self.next_look:
+        if self.count and not self.looking and now >= self.next_look:
             self.looking = True
             self.looked = now
             self.look(now)
-        self.changed(now)
+        self._report(now)
         return self.next_tick(now)
 
     def renew_at(self, node: Contact) -> float:
@@ -118,9 +132,9 @@ class EntryKeeper(Operation):
         """When something is to be done: never sooner than in a moment, and not later than anything could go wrong."""
         waiting = [until for node, until in self.entries.items() if node in self.trying]
         waiting += [self.renew_at(node) for node in self.entries if node not in self.trying]
-        if not self.looking:
+        if self.count and not self.looking:
             waiting.append(self.next_look)
-        return max(now + SOON, min(waiting, default=now + self.beat))
+        return max(now + SOON, min(waiting, default=now + self.beat if self.count else inf))
 
     def renew_all(self, now: float) -> None:
         """Our address is another: ask for every entry again, now."""
@@ -135,17 +149,23 @@ class EntryKeeper(Operation):
 
     def found(self, candidates: list[Contact], now: float) -> None:
         """The look-up has ended."""
+        if self.ended:
+            return
         self.looking = False
         self.refused.clear()
         self.candidates = candidates
         self.fill(now)
-        self.changed(now)
+        self._report(now)
         self.wanted(self.next_tick(now))
 
     def settle(self, node: Contact, refusal: Refusal, lifetime: float, now: float) -> None:
         """A node has answered."""
         tries = self.trying.pop(node, 0)
-        if refusal is Refusal.NONE:
+        if self.ended:
+            return
+        if refusal is Refusal.NONE and node not in self.entries and len(self.entries) >= self.count:
+            self.give_up(node, now)  # fewer are wanted by now
+        elif refusal is Refusal.NONE:
             lifetime = min(lifetime, self.lifetime)
             self.entries[node] = now + lifetime
             self.granted = {one: self.granted[one] for one in self.entries if one in self.granted}
@@ -155,14 +175,16 @@ class EntryKeeper(Operation):
             return
         else:
             self.lose(node, now)
-        self.changed(now)
+        self._report(now)
         self.wanted(self.next_tick(now))
 
     def on_failure(self, pending: Pending, now: float) -> None:
         """A node is gone: take the next candidate, and look for others."""
         self.trying.pop(pending.contact, None)
+        if self.ended:
+            return
         self.lose(pending.contact, now)
-        self.changed(now)
+        self._report(now)
         self.wanted(self.next_tick(now))
 
     def lose(self, node: Contact, now: float) -> None:
@@ -175,82 +197,49 @@ class EntryKeeper(Operation):
 
     def fill(self, now: float) -> None:
         """Ask candidates until enough entries stand or are asked for."""
+        taken = self.taken()
         for candidate in self.candidates:
             if len(self.entries) + len(self.trying) >= self.count:
                 break
-            if candidate not in self.entries and candidate not in self.trying and candidate not in self.refused:
+            if candidate.key not in taken and candidate not in self.refused:
                 self._try(candidate, 1, now)
+
+    def taken(self) -> set[bytes]:
+        """Node keys of those that hold an entry or are asked for one, in whichever family: a node keeps one for us, and
+        would take a second for a sign that we have moved."""
+        return {node.key for keeper in self.siblings() for node in (*keeper.entries, *keeper.trying)}
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way that may bring further entries."""
+        return not self.looking and not self.trying and self.looked > -inf
+
+    def resize(self, count: int, now: float) -> None:
+        """Have so many entries from now on."""
+        if count == self.count:
+            return
+        self.count = count
+        for node in list(self.entries)[count:]:
+            del self.entries[node]
+            self.give_up(node, now)
+        self.fill(now)
+        if self.idle and len(self.entries) < count:
+            self.next_look = min(self.next_look, now)
+        self._report(now)
+        self.wanted(self.next_tick(now))
+
+    def give_up(self, node: Contact, now: float) -> None:
+        """The entry at a node is wanted no more; it runs out by itself."""
+
+    def end(self, now: float) -> None:
+        """Keep nothing any more."""
+        self.ended = True
+        self.entries.clear()
+
+    def _report(self, now: float) -> None:
+        self.changed(now)
+        self.noticed(now)
 
     def _try(self, node: Contact, tries: int, now: float) -> None:
         self.trying[node] = tries
         self.ask(node, now)
-
-
-K = TypeVar("K", bound=EntryKeeper)
-
-
-class Keepers(Generic[K]):
-    """Keepers by their place, each called when it wants to be."""
-
-    def __init__(self) -> None:
-        self._keepers: dict[bytes, K] = {}
-        self._times: dict[bytes, float] = {}
-        self.due = inf
-        """When `tick` is to be called, Unix seconds."""
-
-    def __len__(self) -> int:
-        return len(self._keepers)
-
-    def __iter__(self) -> Iterator[K]:
-        return iter(self._keepers.values())
-
-    def get(self, place: bytes) -> K | None:
-        """The keeper of a place."""
-        return self._keepers.get(place)
-
-    def add(self, keeper: K, now: float) -> None:
-        """Have it called from now on."""
-        self._keepers[keeper.place] = keeper
-        keeper.wanted = lambda at: self._set(keeper, at)
-        self._times[keeper.place] = self.due = now
-
-    def pop(self, place: bytes) -> K | None:
-        """Call the keeper of a place no more; return it."""
-        self._times.pop(place, None)
-        return self._keepers.pop(place, None)
-
-    def tick(self, now: float) -> None:
-        """Call those that are due."""
-        for place, at in list(self._times.items()):
-            if at <= now:
-                self._times[place] = self._keepers[place].tick(now)
-        self.due = min(self._times.values(), default=inf)
-
-    def look_soon(self, now: float) -> None:
-        """The network around us has changed."""
-        for keeper in self:
-            keeper.look_soon(now)
-        self._all_due(now)
-
-    def renew_all(self, now: float) -> None:
-        """Our address is another."""
-        for keeper in self:
-            keeper.renew_all(now)
-        self._all_due(now)
-
-    def close(self) -> None:
-        """Keep nothing any more, without a word to anybody."""
-        for keeper in self:
-            keeper.wanted = lambda _at: None
-        self._keepers.clear()
-        self._times.clear()
-        self.due = inf
-
-    def _set(self, keeper: K, at: float) -> None:
-        if self._keepers.get(keeper.place) is keeper:
-            self._times[keeper.place] = at
-            self.due = min(self._times.values())
-
-    def _all_due(self, now: float) -> None:
-        self._times = dict.fromkeys(self._times, now)
-        self.due = now if self._times else inf

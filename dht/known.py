@@ -10,7 +10,7 @@ from dht.contact import Address, Contact
 from dht.events import Mode
 from dht.families import Families
 from dht.inbox import Inbox
-from dht.keeping import Keepers
+from dht.keeping_families import Keepers
 from dht.maintenance import Maintenance
 from dht.meeting_homes import HomeKeeper
 from dht.nat_report import NatReport
@@ -126,7 +126,7 @@ class Known:
     @property
     def kept_open(self) -> float:
         """Seconds between datagrams that keep a way through our router open, as far as it is known."""
-        return min((keeper.keepalive for keeper in self._homes), default=self.config.home_keepalive)
+        return min((one.keepalive for one in self._homes if one.count), default=self.config.home_keepalive)
 
     def homes_elsewhere(self) -> tuple[Contact, ...]:
         """Those of them that have an address of the family we do not reach them by, at that address."""

@@ -12,6 +12,7 @@ from dht.constants import KEY_BYTES, MAX_ENTRY
 from dht.contact import PACKED_V4, PACKED_V6, Address, Contact, unpack_address, unpack_contact
 from dht.errors import DecodeError
 from dht.events import HomesChanged
+from dht.family import Family
 from dht.forwarding import registration_message
 from dht.identity import IdentityKey
 from dht.keeping import SOON, EntryKeeper, refusal_of
@@ -40,13 +41,22 @@ SPARE_LIFE: Final = 65.0
 """Seconds for which an entry is asked to outlive the time of its renewal: what 90 s are beyond 25."""
 
 
+class Served:
+    """An identity that is served here, in whichever family."""
+
+    def __init__(self, identity: IdentityKey) -> None:
+        self.identity = identity
+        self.reported: tuple[tuple[Contact, ...], ...] = ()
+        """The home nodes that the application was told of last."""
+
+
 class HomeKeeper(EntryKeeper):
     """Keeps forwarding entries for one identity alive at the nodes closest to its place that grant one."""
 
-    def __init__(self, context: Context, identity: IdentityKey, now: float) -> None:
-        super().__init__(context, peer_place(identity.public), context.config.homes, now)
-        self._identity = identity
-        self._reported: tuple[tuple[Contact, ...], ...] = ()
+    def __init__(self, context: Context, served: Served, family: Family, now: float) -> None:
+        super().__init__(context, peer_place(served.identity.public), context.config.homes, family, now)
+        self._served = served
+        self._identity = served.identity
         self._asked: set[Contact] = set()
         """Home nodes that are asked at present whether they live."""
         self._silent: dict[Contact, int] = {}
@@ -151,6 +161,8 @@ class HomeKeeper(EntryKeeper):
 
     def on_failure(self, pending: Pending, now: float) -> None:
         """A home node is silent. Datagrams get lost: it is replaced when it leaves a second question unanswered."""
+        if self.ended:
+            return
         home = pending.contact
         if pending.tag is Ping:
             self._asked.discard(home)
@@ -189,6 +201,8 @@ class HomeKeeper(EntryKeeper):
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
         """A registration's outcome."""
+        if self.ended:
+            return
         home = pending.contact
         self._silent.pop(home, None)
         if pending.tag is Ping:
@@ -262,17 +276,27 @@ class HomeKeeper(EntryKeeper):
             self.trying.pop(node, None)
             self._plain.add(node)
         else:
-            if further:
+            if further and self.entries:
                 del self.entries[max(self.entries, key=lambda home: home.long_id ^ self.target)]
             super().settle(node, refusal, lifetime, now)
-        self._look_further(now)
+        if not self.trying and (next_one := self._further()) is not None:
+            self._try(next_one, 1, now)
+        self.noticed(now)
 
-    def _look_further(self, now: float) -> None:
-        if self.trying or len(self.entries) < self.count or any(home in self._others for home in self.entries):
-            return
-        nearest = [candidate for candidate in self.candidates if candidate not in self.entries][:FURTHER]
-        if further := [candidate for candidate in nearest if candidate not in self.refused | self._plain]:
-            self._try(further[0], 1, now)
+    @property
+    def least_elsewhere(self) -> int | None:  # type: ignore[override]
+        """One, where nobody of the other family could call by way of a home node here."""
+        if any(home in self._others for home in self.entries):
+            return 0
+        return 1 if self.idle and self._further() is None else None
+
+    def _further(self) -> Contact | None:
+        """Who is to be asked beyond those needed, as none of them has both families."""
+        if len(self.entries) < self.full or any(home in self._others for home in self.entries):
+            return None
+        taken = self.taken()
+        nearest = [candidate for candidate in self.candidates if candidate.key not in taken][:FURTHER]
+        return next((one for one in nearest if one not in self.refused and one not in self._plain), None)
 
     def look(self, now: float) -> None:
         """Walk to our place."""
@@ -282,14 +306,16 @@ class HomeKeeper(EntryKeeper):
         self._observed = {home: at for home, at in self._observed.items() if home in self.entries}
         # Who did not know a message may have learnt it, or was misheard.
         self._speaks = {home.key: True for home in self.entries if self._speaks.get(home.key)}
-        QuietWalk(self.context, self.place, now, self._on_walk).start(now)
+        QuietWalk(self.context, self.place, now, self._on_walk, family=self.family).start(now)
 
     def _on_walk(self, closest: list[Contact], now: float) -> None:
+        if self.ended:
+            return
         config = self.context.config
         candidates = diverse(closest, config.k, config.bucket_prefix_limit)
         wanted = candidates[: self.count]
         both = [candidate for candidate in candidates if candidate in self.entries and candidate in self._others]
-        if both and not any(candidate in both for candidate in wanted):
+        if both and wanted and not any(candidate in both for candidate in wanted):
             wanted[-1] = both[0]
         if len(wanted) == self.count:
             for home in [home for home in self.entries if home not in wanted]:
@@ -299,9 +325,11 @@ class HomeKeeper(EntryKeeper):
 
     def changed(self, now: float) -> None:
         """Report the home nodes when they are others."""
-        homes, elsewhere = self.homes, self.elsewhere
-        if (homes, elsewhere) != self._reported and not self.trying:
-            self._reported = homes, elsewhere
+        keepers = [keeper for keeper in self.siblings() if isinstance(keeper, HomeKeeper)]
+        homes = tuple(home for keeper in keepers for home in keeper.homes)
+        elsewhere = tuple(home for keeper in keepers for home in keeper.elsewhere)
+        if (homes, elsewhere) != self._served.reported and not any(keeper.trying for keeper in keepers):
+            self._served.reported = homes, elsewhere
             self.context.emit(HomesChanged(self._identity.public.raw, homes, elsewhere))
 
 

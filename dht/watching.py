@@ -1,11 +1,13 @@
 """The subscriber's side of watching: keeps subscriptions at holders of a place, and takes their notices.
 
 A notice counts only from a holder that was asked, and only with a record that verifies and is newer. Every look for
-holders is also a read, so that what all of them kept from us is found out all the same.
+holders is also a read, so that what all of them kept from us is found out all the same. Who has both families of
+addresses subscribes in both, and is told of each newer record once.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -13,7 +15,9 @@ from dht.constants import ID_BYTES
 from dht.contact import Contact
 from dht.errors import LocalError
 from dht.events import HoldersChanged, RecordChanged, RecordLapsed
-from dht.keeping import SOON, EntryKeeper, Keepers, refusal_of
+from dht.family import Family
+from dht.keeping import SOON, EntryKeeper, refusal_of
+from dht.keeping_families import Keepers
 from dht.limits import RateLimiter
 from dht.operation import Context
 from dht.records import Kind, RecordRefused, Refusal, SignedRecord, decode_record, verify_record
@@ -24,7 +28,8 @@ from dht.walks import GetWalk
 from dht.wire import Message, Notice, Noticed, Watch, Watched
 
 MAX_WATCHED: Final = 1024
-"""Places one node watches. UNSOURCED: three subscriptions each renewed every 25 s make 120 datagrams a second."""
+"""Places one node watches. UNSOURCED: three subscriptions each renewed every 25 s make 120 datagrams a second, a fourth
+in the other family 40 more."""
 
 NOTICE_RATE: Final = 2.0
 """Notices a second looked at from one holder, and four times as many at once: twice as many as an honest one sends of
@@ -40,12 +45,55 @@ LONGEST_PAUSE: Final = 300.0
 """Seconds between looks while there are too few holders, doubling up to here. UNSOURCED"""
 
 
+ELSEWHERE: Final = 1
+"""Subscriptions in the other family while enough stand in the main one: a record reaches the holders there by itself
+within seconds (`dht.repair_bridge`); this one tells of it before, and when the main family's way out has died. It then
+takes until the next renewal, and this family has all of them."""
+
+
+class Followed:
+    """What is known of a place that is watched, in whichever family it was heard."""
+
+    def __init__(self, context: Context, place: bytes) -> None:
+        self._context = context
+        self.place = place
+        self.newest: SignedRecord | None = None
+        """The newest valid record seen, until it expires."""
+        self.reported: tuple[Contact, ...] | None = None
+        """The holders that the application was told of last."""
+
+    def take(self, record: SignedRecord, via: Contact | None) -> Refusal:
+        """Take in a verified record of this place; says why not."""
+        if record.kind is Kind.TOPIC:
+            return Refusal.WRONG_PLACE  # Many owners' announcements: there is no newest one.
+        known = self.newest
+        if known is not None and known.raw == record.raw:
+            if record.expires > known.expires:
+                self.newest = record  # An immutable one, which holders keep from when they were asked to.
+            return Refusal.NONE
+        if known is not None and known.owner == record.owner and not record.newer_than(known):
+            if record.seq < known.seq:
+                return Refusal.OLDER
+            if record.raw <= known.raw:  # Of two under one number, all nodes settle on the greater bytes.
+                return Refusal.CONFLICT
+        self.newest = record
+        self._context.emit(RecordChanged(self.place, record, via))
+        return Refusal.NONE
+
+    def lapse(self, now: float) -> None:
+        """Report the record when it has expired."""
+        if self.newest is not None and self.newest.expires <= now:
+            lapsed, self.newest = self.newest, None
+            self._context.emit(RecordLapsed(self.place, lapsed))
+
+
 class Reading(GetWalk):
-    """Reads a place to the end of the walk, and reports to its watcher alone."""
+    """Reads a place in one family to the end of the walk, and reports to its watcher alone."""
 
     def __init__(self, watcher: Watcher, now: float) -> None:
         # More equal answers than there are nodes to give them: the walk ends when the k nearest have answered.
-        super().__init__(watcher.context, 0, watcher.place, now, quorum=watcher.context.config.k + 1)
+        quorum = watcher.context.config.k + 1
+        super().__init__(watcher.context, 0, watcher.place, now, quorum=quorum, family=watcher.family)
         self._watcher = watcher
 
     def report(self, now: float) -> None:
@@ -54,22 +102,21 @@ class Reading(GetWalk):
 
 
 class Watcher(EntryKeeper):
-    """Watches one place."""
+    """Watches one place in one family."""
 
-    def __init__(self, context: Context, place: bytes, rng: Random, now: float) -> None:
-        super().__init__(context, place, context.config.watch_holders, now)
+    least_elsewhere = ELSEWHERE
+
+    def __init__(self, context: Context, followed: Followed, rng: Random, family: Family, now: float) -> None:
+        super().__init__(context, followed.place, context.config.watch_holders, family, now)
+        self._followed = followed
         self._rng = rng
         self._pause = self.beat
-        self._reported: tuple[Contact, ...] | None = None
-        self.newest: SignedRecord | None = None
-        """The newest valid record seen, until it expires."""
 
     @property
     def keepalive(self) -> float:
         """Seconds between renewals: behind a router as often as its mapping needs, so that notices come through."""
         config = self.context.config
-        reached = self.context.families.main.own_contact is not None
-        return config.watch_keepalive if reached else self.context.kept_open
+        return config.watch_keepalive if self.family.own_contact is not None else self.context.kept_open
 
     @property
     def lifetime(self) -> float:
@@ -78,7 +125,8 @@ class Watcher(EntryKeeper):
 
     def ask(self, node: Contact, now: float) -> None:
         """Subscribe, or renew."""
-        seq = None if self.newest is None else self.newest.seq
+        newest = self._followed.newest
+        seq = None if newest is None else newest.seq
         self.context.request(node, self, Watch, (self.place, seq, int(self.lifetime)), now, resend=True)
 
     def on_reply(self, pending: Pending, message: Message, now: float) -> None:
@@ -124,42 +172,31 @@ class Watcher(EntryKeeper):
 
     def take(self, record: SignedRecord, via: Contact | None, now: float) -> Refusal:
         """Take in a verified record of this place; says why not."""
-        if record.kind is Kind.TOPIC:
-            return Refusal.WRONG_PLACE  # Many owners' announcements: there is no newest one.
-        known = self.newest
-        if known is not None and known.raw == record.raw:
-            if record.expires > known.expires:
-                self.newest = record  # An immutable one, which holders keep from when they were asked to.
-                self.wanted(self.next_tick(now))
-            return Refusal.NONE
-        if known is not None and known.owner == record.owner and not record.newer_than(known):
-            if record.seq < known.seq:
-                return Refusal.OLDER
-            if record.raw <= known.raw:  # Of two under one number, all nodes settle on the greater bytes.
-                return Refusal.CONFLICT
-        self.newest = record
-        self.context.emit(RecordChanged(self.place, record, via))
+        refusal = self._followed.take(record, via)
         self.wanted(self.next_tick(now))
-        return Refusal.NONE
+        return refusal
 
     def tick(self, now: float) -> float:
         """Do what is due; say when the record has expired."""
-        if self.newest is not None and self.newest.expires <= now:
-            lapsed, self.newest = self.newest, None
-            self.context.emit(RecordLapsed(self.place, lapsed))
+        self._followed.lapse(now)
         return super().tick(now)
 
     def next_tick(self, now: float) -> float:
         """When the record expires, if nothing is to be done before."""
-        at = super().next_tick(now)
-        return at if self.newest is None else max(now + SOON, min(at, self.newest.expires))
+        at, newest = super().next_tick(now), self._followed.newest
+        return at if newest is None else max(now + SOON, min(at, newest.expires))
 
     def changed(self, now: float) -> None:
         """Report the holders when they are others."""
-        holders = tuple(self.entries)
-        if holders != self._reported and not self.trying and not self.looking:
-            self._reported = holders
+        siblings = self.siblings()
+        holders = tuple(node for keeper in siblings for node in keeper.entries)
+        if holders != self._followed.reported and all(one.idle or not one.count for one in siblings):
+            self._followed.reported = holders
             self.context.emit(HoldersChanged(self.place, holders))
+
+    def give_up(self, node: Contact, now: float) -> None:
+        """End the subscription at a node."""
+        self.context.request(node, self, Watch, (self.place, None, 0), now)
 
     def holder(self, key: bytes) -> Contact | None:
         """The holder of that node key which was asked for a subscription."""
@@ -167,19 +204,19 @@ class Watcher(EntryKeeper):
 
     def leave(self, now: float) -> None:
         """End the subscriptions."""
-        self.ended = True
-        for node in self.entries:
-            self.context.request(node, self, Watch, (self.place, None, 0), now)
-        self.entries.clear()
+        entries = list(self.entries)
+        self.end(now)
+        for node in entries:
+            self.give_up(node, now)
 
 
 class Watching(Keepers[Watcher]):
     """All places a node watches."""
 
     def __init__(self, context: Context, rng: Random) -> None:
-        super().__init__()
-        self._context = context
+        super().__init__(context)
         self._rng = rng
+        self._followed: dict[bytes, Followed] = {}
         self._limit = RateLimiter(NOTICE_RATE, NOTICE_RATE * 4)
 
     def watch(self, place: bytes, now: float) -> None:
@@ -187,27 +224,27 @@ class Watching(Keepers[Watcher]):
         `unwatch`. A place watched already stays so. Raises `LocalError` when there are too many."""
         if len(place) != ID_BYTES:
             raise LocalError(f"a place has {ID_BYTES} bytes, not {len(place)}")
-        if self.get(place) is not None:
+        if place in self:
             return
         if len(self) >= MAX_WATCHED:
             raise LocalError(f"a node watches {MAX_WATCHED} places at most: end another watch first")
-        self.add(Watcher(self._context, place, self._rng, now), now)
+        followed = self._followed[place] = Followed(self._context, place)
+        self.add(place, partial(Watcher, self._context, followed, self._rng), now)
 
     def unwatch(self, place: bytes, now: float) -> None:
         """Watch a place no longer."""
-        watcher = self.pop(place)
-        if watcher is not None:
+        self._followed.pop(place, None)
+        for watcher in self.pop(place):
             watcher.leave(now)
 
     def newest(self, place: bytes) -> SignedRecord | None:
         """The newest record known of a watched place."""
-        watcher = self.get(place)
-        return None if watcher is None else watcher.newest
+        followed = self._followed.get(place)
+        return None if followed is None else followed.newest
 
     def holders(self, place: bytes) -> tuple[Contact, ...]:
-        """The holders with which subscriptions to a place stand."""
-        watcher = self.get(place)
-        return () if watcher is None else tuple(watcher.entries)
+        """The holders with which subscriptions to a place stand, those of the main family first."""
+        return tuple(node for watcher in self.at(place) for node in watcher.entries)
 
     def on_notice(self, request: Notice, asking: Asking, now: float) -> Message:
         """NOTICE → NOTICED."""
@@ -218,15 +255,14 @@ class Watching(Keepers[Watcher]):
 
     def on_stored(self, record: SignedRecord, now: float) -> None:
         """We hold a new record ourselves."""
-        watcher = self.get(record.place)
-        if watcher is not None:
+        for watcher in self.at(record.place)[:1]:
             watcher.take(record, None, now)
 
     def _judge(self, raw: bytes, key: bytes, now: float) -> Refusal:
         try:
             unverified = decode_record(raw)
-            watcher = self.get(unverified.place)
-            holder = None if watcher is None else watcher.holder(key)
+            asked = ((watcher, watcher.holder(key)) for watcher in self.at(unverified.place))
+            watcher, holder = next(((one, holder) for one, holder in asked if holder is not None), (None, None))
             if watcher is None or holder is None:
                 return Refusal.NOT_REGISTERED
             if not self._limit.allow(key, now):

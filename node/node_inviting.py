@@ -29,6 +29,7 @@ from node.ports import Link, LinkError, Stream, StreamHandler, StreamReset
 from node.protocols.invite import MAX_USES, TOKEN_BYTES, Invite, make_invite, token_text
 from node.protocols.invite_ports import MAX_CERTIFICATE, Grantor, GrantRefused
 from node.protocols.invite_redeeming import NONCE_BYTES, STREAM_NAME, Asked, InviterSide, Refusal, Refused
+from node.protocols.peer_record import few_homes
 
 if TYPE_CHECKING:
     from dht.engine import DhtEngine
@@ -224,7 +225,7 @@ class Inviting:
             node_key=engine.own_key if server and addresses else None,
             fingerprint=self._fingerprint if addresses else b"",
             addresses=tuple(addresses),
-            homes=tuple(engine.homes()),
+            homes=few_homes((*engine.homes(), *engine.homes_elsewhere())),
         )
 
     async def _homes_found(self) -> None:

@@ -43,7 +43,7 @@ from dht.records import (
 from node.driver import Driver
 from node.node_events import EventLog, Published, PublishFailed
 from node.node_values import Value
-from node.protocols.peer_record import MAX_HOMES, Capability, PeerRecord
+from node.protocols.peer_record import MAX_HOME_CONTACTS, Capability, PeerRecord
 from node.storage import DropOwn, OwnRecord, Snapshot, Storage, sequence_floor
 
 REST: Final = 0.3
@@ -207,11 +207,11 @@ class Publishing:
             # A server that listens at one address has been told it; else the others have to tell it theirs.
             addresses = engine.public_addresses or (() if self._bound is None else (self._bound,))
             direct = tuple(Contact(engine.own_key, address) for address in addresses)
-        homes = (*engine.homes()[:MAX_HOMES], *engine.homes_elsewhere()[:MAX_HOMES])
+        homes = (*engine.homes(), *engine.homes_elsewhere())
         homes = tuple(home for home in homes if not direct or not _private_beside(home, direct[0]))
         said = PeerRecord(
             direct=direct,
-            homes=homes,
+            homes=homes[:MAX_HOME_CONTACTS],
             capabilities=capabilities,
             status=self._status,
             online_since=self._started,

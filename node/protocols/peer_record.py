@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import unicodedata
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -176,3 +177,10 @@ def _status_problem(status: str) -> str | None:
     if len(status.encode("utf-8")) > MAX_STATUS_BYTES:
         return f"has more than {MAX_STATUS_BYTES} bytes of UTF-8"
     return None
+
+
+def few_homes(homes: Sequence[Contact], count: int = MAX_HOMES) -> tuple[Contact, ...]:
+    """The home nodes to name where there is room for so few: one of each family of addresses before any second one."""
+    other = next((home for home in homes if (":" in home.ip) != (":" in homes[0].ip)), None)
+    first = [homes[0], other] if other is not None else []
+    return tuple(dict.fromkeys((*first, *homes)))[:count]

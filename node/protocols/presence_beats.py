@@ -30,7 +30,7 @@ from dht.constants import SIGNATURE_BYTES
 from dht.contact import PACKED_V4, PACKED_V6, Contact, unpack_contact
 from dht.errors import DecodeError, LocalError
 from dht.identity import IdentityKey, verify_strict
-from node.protocols.peer_record import FINGERPRINT_BYTES, MAX_DIRECT, MAX_HOMES, PeerRecord
+from node.protocols.peer_record import FINGERPRINT_BYTES, MAX_DIRECT, MAX_HOMES, PeerRecord, few_homes
 
 BEAT_KIND: Final = 1
 ACCUSATION_KIND: Final = 2
@@ -190,7 +190,9 @@ def make_card(
     text: str = "",
     neighbours: tuple[bytes, ...] = (),
 ) -> Card:
-    """Write a card. Raises `LocalError` for a text or fingerprint that does not fit, as a peer record does."""
+    """Write a card; of many home nodes it names a few. Raises `LocalError` for a text or fingerprint that does not fit,
+    as a peer record does."""
+    homes = few_homes(homes)
     PeerRecord(direct=direct, homes=homes, status=text, fingerprint=fingerprint).to_bytes()
     marks = tuple(sorted(mark[:MARK_BYTES] for mark in neighbours))[:MAX_NEIGHBOURS]
     packed = [contact.packed for contact in direct], [contact.packed for contact in homes]

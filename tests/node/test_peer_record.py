@@ -12,7 +12,8 @@ from dht.contact import Contact
 from dht.errors import DecodeError, LocalError
 from dht.identity import IdentityKey
 from dht.records import Kind, sign_record
-from node.protocols.peer_record import MAX_PAYLOAD, MAX_STATUS_BYTES, Capability, PeerRecord
+from node.protocols.peer_record import MAX_PAYLOAD, MAX_STATUS_BYTES, Capability, PeerRecord, few_homes
+from node.protocols.presence_beats import decode_card, make_card
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "peer_record.json").read_text(encoding="utf-8"))
 
@@ -56,6 +57,21 @@ def test_the_largest_fits_a_record():
 def test_the_ways_to_a_peer_are_direct_first_and_each_once():
     record = PeerRecord(direct=(HOMES[1],), homes=HOMES)
     assert record.ways == (HOMES[1], HOMES[0], HOMES[2])
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_where_few_homes_are_named_both_families_have_one(count):
+    homes6 = tuple(Contact(home.key, (f"2001:db8::{n}", 4000)) for n, home in enumerate(HOMES))
+    assert few_homes((*HOMES, *homes6), count) == (HOMES[0], homes6[0], *HOMES[1:])[:count]
+    assert few_homes((*homes6, *HOMES), count) == (homes6[0], HOMES[0], *homes6[1:])[:count]
+    assert few_homes(HOMES, count) == HOMES[:count]
+    assert few_homes((), count) == ()
+
+
+def test_a_card_of_presence_names_no_more_of_them_than_others_read():
+    homes6 = tuple(Contact(home.key, (f"2001:db8::{n}", 4000)) for n, home in enumerate(HOMES))
+    card = decode_card(make_card(homes=(*HOMES, *homes6)).raw)
+    assert card.homes == (HOMES[0], homes6[0], HOMES[1])
 
 
 def test_fields_of_a_later_release_are_passed_over():
