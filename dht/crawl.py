@@ -3,6 +3,9 @@
 Crawlers of IPFS and Ethereum ask each node for every one of its buckets. Here a few questions are enough: for the
 node's own neighbourhood, which is where everybody should be known to somebody, and for some places farther off.
 Bounded in rate, so that a map costs each node four datagrams and the network no more than was asked for.
+
+A node with both families of addresses has two tables, so it is asked at each of its addresses, as far as this machine
+gets out that way; it is one node all the same.
 """
 
 from __future__ import annotations
@@ -27,26 +30,40 @@ BEAT: Final = 0.05
 """Seconds between two looks whether more may be asked. UNSOURCED"""
 
 MAX_NODES: Final = 1_000_000
-"""Nodes heard of: bounds what liars who name endless contacts make us remember (about 1 kB each)."""
+"""Addresses heard of, one of a node in each family: bounds what liars who name endless contacts make us remember (about
+1 kB each)."""
 
 
 class Crawl(Operation):
     """Asks everybody it hears of, each `questions` times, `rate` requests a second, at most `window` in flight."""
 
-    def __init__(self, context: Context, op: int, now: float, *, questions: int, rate: float, window: int) -> None:
+    def __init__(
+        self,
+        context: Context,
+        op: int,
+        now: float,
+        *,
+        questions: int,
+        rate: float,
+        window: int,
+        ways_out: frozenset[bool],
+    ) -> None:
+        """`ways_out`: the families by which this machine gets out (is it IPv6)."""
         super().__init__(context, op)
+        self._ways_out = ways_out
         self._questions = questions
         self._rate = rate
         self._window = window
         self._started = now
         self._allowed = 0.0
         self._counted = self._began = now
-        self._seen: dict[bytes, int] = {context.own_key: 0}
-        """Node key → by how many it was named."""
+        self._seen: tuple[dict[bytes, int], dict[bytes, int]] = ({}, {})
+        """Node key → by how many it was named, at an IPv4 and at an IPv6 address."""
         self._waiting: deque[tuple[Contact, int]] = deque()
-        self._rtts: dict[bytes, float] = {}
-        self._new: dict[bytes, int] = {}
-        self._asking: dict[bytes, Contact] = {}
+        self._out_of_reach: list[Contact] = []
+        self._rtts: dict[Contact, float] = {}
+        self._new: dict[Contact, int] = {}
+        self._asking: dict[Contact, None] = {}
         self._open = 0
         self._requests = 0
         self._answered: set[bytes] = set()
@@ -54,17 +71,17 @@ class Crawl(Operation):
 
     @property
     def heard_of(self) -> int:
-        """Nodes known of so far, ourselves left out."""
-        return len(self._seen) - 1
+        """Addresses of nodes known of so far, ourselves left out."""
+        return sum(map(len, self._seen))
 
     def unasked(self) -> list[Contact]:
         """Those heard of that were not asked all yet: where a later crawl goes on."""
-        return [*self._asking.values(), *(contact for contact, _ in self._waiting)]
+        return [*self._asking, *(contact for contact, _ in self._waiting), *self._out_of_reach]
 
     def start(self, contacts: Iterable[Contact], now: float, *, known: Iterable[Contact] = ()) -> None:
         """Begin with `contacts`; `known` were mapped by an earlier crawl and are not asked again."""
         for contact in known:
-            self._seen.setdefault(contact.key, 0)
+            self._seen[":" in contact.ip].setdefault(contact.key, 0)
         self._hear_of(contacts)
         self.advance(now)
 
@@ -84,7 +101,7 @@ class Crawl(Operation):
             target = contact.long_id ^ (1 << (ID_BITS - question) if question else 0)
             self._open += 1
             self._requests += 1
-            self._asking[contact.key] = contact
+            self._asking[contact] = None
             fields = (target.to_bytes(ID_BYTES, "big"),)
             self.context.request(contact, self, FindNode, fields, now, tag=question, resend=True)
         if not self._open and not self._waiting:
@@ -96,10 +113,10 @@ class Crawl(Operation):
             return
         self._open -= 1
         contact = pending.contact
-        self._asking.pop(contact.key, None)
-        if contact.key not in self._answered:
+        self._asking.pop(contact, None)
+        if contact not in self._rtts:
             self._answered.add(contact.key)
-            self._rtts[contact.key] = now - pending.sent
+            self._rtts[contact] = now - pending.sent
         asked = pending.tag if isinstance(pending.tag, int) else 0
         if isinstance(message, Nodes) and pending.in_vain(message, self._began):
             self._waiting.append((contact, asked))
@@ -111,7 +128,7 @@ class Crawl(Operation):
             except DecodeError:
                 self.context.count("contacts_malformed")
                 named = []
-            self._new[contact.key] = self._new.get(contact.key, 0) + self._hear_of(named, contact)
+            self._new[contact] = self._new.get(contact, 0) + self._hear_of(named, contact)
         if asked + 1 < self._questions:
             self._waiting.append((contact, asked + 1))
         else:
@@ -123,9 +140,8 @@ class Crawl(Operation):
         if self.ended:
             return
         self._open -= 1
-        self._asking.pop(pending.contact.key, None)
-        if pending.contact.key not in self._answered:
-            self._silent.add(pending.contact.key)
+        self._asking.pop(pending.contact, None)
+        self._silent.add(pending.contact.key)
         self._report(pending.contact)
         self.advance(now)
 
@@ -135,34 +151,31 @@ class Crawl(Operation):
             self._end(now)
 
     def _report(self, contact: Contact) -> None:
-        key = contact.key
-        self.context.emit(NodeCrawled(contact, key in self._answered, self._rtts.pop(key, None), self._new.pop(key, 0)))
+        rtt = self._rtts.pop(contact, None)
+        self.context.emit(NodeCrawled(contact, rtt is not None, rtt, self._new.pop(contact, 0)))
 
     def _hear_of(self, contacts: Iterable[Contact], by: Contact | None = None) -> int:
         new = 0
         for contact in contacts:
-            if contact.key in self._seen:
-                self._seen[contact.key] += 1
-            elif len(self._seen) < MAX_NODES and not (by is not None and contact.exempt and not by.exempt):
-                self._seen[contact.key] = 1
-                self._waiting.append((contact, 0))
-                new += 1
+            seen = self._seen[":" in contact.ip]
+            if contact.key in seen:
+                seen[contact.key] += 1
+            elif contact.key == self.context.own_key or self.heard_of >= MAX_NODES:
+                continue
+            elif by is None or by.exempt or not contact.exempt:
+                seen[contact.key] = 1
+                new += contact.key not in self._seen[":" not in contact.ip]
+                if (":" in contact.ip) in self._ways_out:
+                    self._waiting.append((contact, 0))
+                else:
+                    self._out_of_reach.append(contact)
         return new
 
     def _end(self, now: float) -> None:
         self.ended = True
-        named = {key: count for key, count in self._seen.items() if key != self.context.own_key}
-        self.context.emit(
-            CrawlDone(
-                self.op,
-                frozenset(self._answered),
-                frozenset(self._silent),
-                tuple(self.unasked()),
-                named,
-                self._requests,
-                now - self._started,
-            )
-        )
+        answered, silent = frozenset(self._answered), frozenset(self._silent - self._answered)
+        unasked, seconds = tuple(self.unasked()), now - self._started
+        self.context.emit(CrawlDone(self.op, answered, silent, unasked, self._seen, self._requests, seconds))
 
 
 class Crawling:
@@ -175,7 +188,7 @@ class Crawling:
 
     @property
     def heard_of(self) -> int:
-        """Nodes that the present crawl, or the last one, has heard of."""
+        """Addresses that the present crawl, or the last one, has heard of."""
         return 0 if self._crawl is None else self._crawl.heard_of
 
     def begin(self, crawl: Crawl, contacts: Iterable[Contact], now: float, *, known: Iterable[Contact] = ()) -> int:

@@ -251,14 +251,15 @@ class DhtEngine(Told):
     ) -> int:
         """Map the network from our table and `contacts` on, at `rate` requests a second; `known` are not asked again.
 
-        Ends with `CrawlDone`; `NodeCrawled` tells of each node. Another crawl, or `stop_crawl`, ends it before.
+        Ends with `CrawlDone`; `NodeCrawled` tells of each address. Another crawl, or `stop_crawl`, ends it before.
         """
-        crawl = Crawl(self, self._new_op(), now, questions=questions, rate=rate, window=window)
+        ways_out, op = self._families.ways_out, self._new_op()
+        crawl = Crawl(self, op, now, questions=questions, rate=rate, window=window, ways_out=ways_out)
         return self._crawling.begin(crawl, [*self.contacts(), *contacts], now, known=known)
 
     @property
     def crawl_heard_of(self) -> int:
-        """Nodes that the present crawl, or the last one, has heard of."""
+        """Addresses of nodes that the present crawl, or the last one, has heard of."""
         return self._crawling.heard_of
 
     def stop_crawl(self, now: float) -> None:

@@ -195,7 +195,7 @@ class PingDone(OperationEvent):
 
 @dataclass(frozen=True, slots=True)
 class NodeCrawled(Event):
-    """A crawl is done with one node."""
+    """A crawl is done with one address of a node."""
 
     contact: Contact
     answered: bool
@@ -210,12 +210,13 @@ class CrawlDone(OperationEvent):
     """A crawl ended: nobody is left to ask, or it was stopped."""
 
     answered: frozenset[bytes]
-    """Node keys of those who answered."""
+    """Node keys of those who answered, at whichever address."""
     silent: frozenset[bytes]
+    """Of those who were asked and answered nowhere."""
     unasked: tuple[Contact, ...]
-    """Heard of, and not asked all that was to be asked when it was stopped."""
-    named: dict[bytes, int]
-    """By how many each was named."""
+    """Heard of, and not asked all that was to be asked when it was stopped, or in a family by which we get nowhere."""
+    named: tuple[dict[bytes, int], dict[bytes, int]]
+    """By how many each node key was named at an IPv4 address, and at an IPv6 one."""
     requests: int
     seconds: float
 

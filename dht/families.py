@@ -113,6 +113,11 @@ class Families:
         return tuple(seat for seat in self.all if seat.ipv6 in own) or self.all
 
     @property
+    def ways_out(self) -> frozenset[bool]:
+        """The kinds of addresses this machine can send to (is it IPv6): both, as long as it has not said."""
+        return frozenset(":" in ip for ip, _ in self._own) or frozenset((False, True))
+
+    @property
     def walked(self) -> list[Seat]:
         """Those that look-ups go through: where this machine gets out and somebody is known; at least one."""
         if len(self.all) == 1:
@@ -227,8 +232,8 @@ class Families:
     def by_family(self, contacts: Iterable[Contact], now: float) -> list[tuple[Seat, list[Contact]]]:
         """Contacts sorted by family, for all families by which this machine gets out."""
         sorted_out: dict[Seat, list[Contact]] = {}
-        own = {":" in ip for ip, _ in self._own} or {False, True}
+        ways_out = self.ways_out
         for contact in contacts:
-            if (":" in contact.ip) in own:
+            if (":" in contact.ip) in ways_out:
                 sorted_out.setdefault(self.of(contact.ip, now), []).append(contact)
         return [(seat, sorted_out.get(seat, [])) for seat in self.usable]

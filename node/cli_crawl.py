@@ -131,9 +131,9 @@ def bar(stack: ExitStack) -> Progress:
 
     from node import cli_render as render
 
-    columns = (TextColumn("nodes"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("addresses"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     shown = stack.enter_context(Progress(*columns, console=render.margin()))
-    task = shown.add_task("nodes", total=None)
+    task = shown.add_task("addresses", total=None)
     return lambda done, heard_of: shown.update(task, completed=done, total=heard_of)
 
 

@@ -12,10 +12,10 @@ from dht.contact import Contact
 from dht.engine import DhtEngine
 from dht.events import CrawlDone, NodeCrawled
 from node.driver import Driver
-from node.node_map import CrawledNode, NetworkMap
+from node.node_map import CrawledAddress, NetworkMap, gathered
 
 Progress = Callable[[int, int], object]
-"""Called with how many nodes are done and how many have been heard of."""
+"""Called with how many addresses are done and how many have been heard of."""
 
 
 class Crawler:
@@ -42,14 +42,15 @@ class Crawler:
         driver = self._driver
         self._nodes.clear()
         self._on_progress = on_progress
-        old = [] if before is None else [node for node in before.nodes if node.state != "unasked"]
-        left = [] if before is None else [node.contact for node in before.nodes if node.state == "unasked"]
+        known = () if before is None else before.addresses
+        old = [one for one in known if one.state != "unasked"]
+        left = [one.contact for one in known if one.state == "unasked"]
         started = driver.now()
         waiter = None if stop is None else asyncio.ensure_future(self._stop_when(stop))
         try:
             done = await driver.run(
                 lambda engine, now: engine.crawl(
-                    now, rate=rate, questions=questions, contacts=left, known=[node.contact for node in old]
+                    now, rate=rate, questions=questions, contacts=left, known=[one.contact for one in old]
                 ),
                 CrawlDone,
             )
@@ -67,17 +68,21 @@ class Crawler:
         if self._on_progress is not None:
             self._on_progress(len(self._nodes), self._driver.engine.crawl_heard_of)
 
-    def _map(self, done: CrawlDone, old: list[CrawledNode], started: float, before: NetworkMap | None) -> NetworkMap:
-        nodes = {node.contact.key: node for node in old}
-        for contact, event in self._nodes.items():
-            state = "answered" if event.answered else "silent"
-            nodes[contact.key] = CrawledNode(contact, state, event.rtt, event.named, done.named.get(contact.key, 0))
-        for contact in done.unasked:
-            nodes[contact.key] = CrawledNode(contact, "unasked", None, 0, done.named.get(contact.key, 0))
+    def _map(self, done: CrawlDone, old: list[CrawledAddress], started: float, before: NetworkMap | None) -> NetworkMap:
+        def named_by(contact: Contact) -> int:
+            return done.named[":" in contact.ip].get(contact.key, 0)
+
+        found = [
+            CrawledAddress(
+                contact, "answered" if event.answered else "silent", event.rtt, event.named, named_by(contact)
+            )
+            for contact, event in self._nodes.items()
+        ]
+        found += [CrawledAddress(contact, "unasked", None, 0, named_by(contact)) for contact in done.unasked]
         return NetworkMap(
             self._network,
             started,
             done.seconds + (before.seconds if before is not None else 0.0),
             done.requests + (before.requests if before is not None else 0),
-            tuple(sorted(nodes.values(), key=lambda node: node.contact.long_id)),
+            gathered([*old, *found]),
         )

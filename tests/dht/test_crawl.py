@@ -2,10 +2,12 @@
 
 import pytest
 
+from dht.contact import Contact
 from dht.engine import DhtEngine
 from dht.events import CrawlDone, Mode, NodeCrawled
 from dht.wire import FindNode, Nodes
-from tests.dht.handdriven import Stranger, Wire
+from tests.dht.handdriven import Stranger, Wire, place6_of, place_of
+from tests.dht.test_families import mixed, of
 
 NODES = 30
 
@@ -49,7 +51,7 @@ def test_everybody_who_serves_is_found_and_the_dead_are_told_apart(wire: Wire) -
     told = wire.events(by, NodeCrawled)
     assert len(told) == len({each.contact for each in told}) == NODES
     assert all((each.rtt is not None) is each.answered for each in told)
-    assert all(done.named[engine.own_key] >= 1 for engine in living[6:])
+    assert all(done.named[0][engine.own_key] >= 1 for engine in living[6:])
 
 
 def test_it_asks_no_faster_than_it_may(wire: Wire) -> None:
@@ -103,6 +105,65 @@ def test_a_node_that_names_private_addresses_leads_nowhere() -> None:
     done = wire.last(by, CrawlDone)
     assert (done.answered, done.silent) == (frozenset({liar.key.public}), frozenset())
     assert wire.sent_to(("192.168.1.1", 4000)) == 0
+
+
+class TestBothFamilies:
+    """Six nodes with IPv4 alone, four with IPv6 alone, five with both."""
+
+    @staticmethod
+    def crawled(stack: str) -> tuple[Wire, DhtEngine]:
+        wire = mixed()
+        address = place6_of(200) if stack == "v6" else place_of(200)
+        second = place6_of(200) if stack == "dual" else None
+        by = wire.add(200, address=address, second=second, mode=Mode.CLIENT)
+        by.set_own_addresses(tuple(one for one in (address, second) if one), wire.now)
+        by.join(wire.contacts(of(wire, "dual")[0]), wire.now)
+        wire.advance(5.0)
+        return wire, by
+
+    def test_who_has_both_asks_everybody_at_each_address(self) -> None:
+        wire, by = self.crawled("dual")
+        by.crawl(wire.now, rate=500.0)
+        pass_time(wire, 10.0)
+        done, others = wire.last(by, CrawlDone), [engine for engine in wire.engines.values() if engine is not by]
+        assert done.answered == {engine.own_key for engine in others}
+        assert (done.silent, done.unasked) == (frozenset(), ())
+        told = {each.contact for each in wire.events(by, NodeCrawled) if each.answered}
+        assert told == {contact for engine in others for contact in wire.contacts(engine)}
+        assert by.crawl_heard_of == len(told) == 20
+        assert all(done.named[":" in contact.ip][contact.key] >= 1 for contact in told)
+
+    @pytest.mark.parametrize(("stack", "count"), [("v4", 11), ("v6", 9)])
+    def test_who_has_one_asks_whom_that_reaches(self, stack: str, count: int) -> None:
+        wire, by = self.crawled(stack)
+        by.crawl(wire.now, rate=500.0)
+        pass_time(wire, 10.0)
+        told = wire.events(by, NodeCrawled)
+        assert len(told) == len(wire.last(by, CrawlDone).answered) == count
+        assert {":" in each.contact.ip for each in told} == {stack == "v6"}
+
+    def test_what_is_out_of_reach_is_kept_for_a_crawl_that_gets_there(self) -> None:
+        wire, by = self.crawled("v4")
+        beyond = Contact(of(wire, "v6")[0].own_key, wire.address(of(wire, "v6")[0]))
+        by.crawl(wire.now, rate=500.0, contacts=[beyond])
+        pass_time(wire, 10.0)
+        assert wire.last(by, CrawlDone).unasked == (beyond,)
+        assert not [one for one in wire.carried if one.source == wire.address(by) and ":" in one.target[0]]
+
+    @pytest.mark.parametrize("ipv6", [False, True])
+    def test_one_that_is_dead_over_one_family_has_answered_all_the_same(self, ipv6: bool) -> None:
+        wire, by = self.crawled("dual")
+        victim = of(wire, "dual")[1]
+        gone = wire.contacts(victim)[ipv6]
+        wire.lost = lambda datagram: gone.address in (datagram.source, datagram.target)
+        by.crawl(wire.now, rate=500.0)
+        pass_time(wire, 20.0)
+        done = wire.last(by, CrawlDone)
+        assert victim.own_key in done.answered and victim.own_key not in done.silent
+        at = {
+            each.contact: each.answered for each in wire.events(by, NodeCrawled) if each.contact.key == victim.own_key
+        }
+        assert at == {contact: contact != gone for contact in wire.contacts(victim)}
 
 
 def test_nobody_to_ask_is_an_end() -> None:
