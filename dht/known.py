@@ -11,11 +11,9 @@ from dht.events import Mode
 from dht.families import Families
 from dht.inbox import Inbox
 from dht.keeping_families import Keepers
-from dht.maintenance import Maintenance
 from dht.meeting_homes import HomeKeeper
 from dht.nat_report import NatReport
 from dht.notices import Notices
-from dht.outlook import Outlook
 from dht.routing import Table
 from dht.size import SizeEstimate
 from dht.store import Store
@@ -45,14 +43,6 @@ class Known:
     def size(self) -> SizeEstimate:
         """How many nodes the network of the main family has."""
         return self._families.main.size
-
-    @property
-    def _maintenance(self) -> Maintenance:
-        return self._families.main.maintenance
-
-    @property
-    def _outlook(self) -> Outlook:
-        return self._families.main.outlook
 
     @property
     def mode(self) -> Mode:

@@ -98,7 +98,7 @@ def test_a_holder_with_a_stale_copy_takes_the_newer_one() -> None:
     stale = record(seq=1)  # what it would hold had it slept while the newer one was written
     holder._store._remove(holder._store.entries()[0])
     holder.restore([], [(stale.raw, stale.expires)], wire.now)
-    holder._maintenance.repair._spread(holder._store.entries(), wire.now)
+    holder.families.main.maintenance.repair._spread(holder._store.entries(), wire.now)
     wire.advance(2.0)
     assert [found.seq for found in holder.held(stale.place, wire.now)] == [2]
     assert holder.counters["caught_up"] == 1
@@ -121,11 +121,11 @@ def test_the_interval_grows_where_nothing_is_missing_and_shrinks_where_much_is()
     wire = wired(10, 100.0)
     stored(wire, record(expires=wire.now + 40_000))
     wire.advance(3000.0)
-    assert all(engine._maintenance.repair.interval <= 100.0 * SPAN for engine in wire.engines.values())
-    assert max(engine._maintenance.repair.interval for engine in wire.engines.values()) > 150.0
+    assert all(engine.families.main.maintenance.repair.interval <= 100.0 * SPAN for engine in wire.engines.values())
+    assert max(engine.families.main.maintenance.repair.interval for engine in wire.engines.values()) > 150.0
 
     (holder, *_) = wire.engines.values()
-    repair = holder._maintenance.repair
+    repair = holder.families.main.maintenance.repair
     for _ in range(40):
         repair._note_missing(10, 10)
         repair.tick(15.0, wire.now)
@@ -187,7 +187,7 @@ class TestAnswers:
         (holder,) = holders(wire)
         liar = Stranger(wire)
         holder.table.offer(liar.contact)
-        holder._maintenance.repair._spread(holder._store.entries(), wire.now)
+        holder.families.main.maintenance.repair._spread(holder._store.entries(), wire.now)
         (asked,) = [liar.open(datagram.data) for datagram in wire.waiting() if datagram.target == liar.address]
         sent = liar.say(holder, Want(asked.rid, b"12345678", bits))
         assert sum(isinstance(message, Put) for message in sent) == puts

@@ -51,7 +51,7 @@ def test_contact_that_moved_is_reported_gone_and_come() -> None:
     wire.kill(two)
     wire.add(2, address=(old.ip, 5000), life=1)
     new = Contact(node_key(2).public, (old.ip, 5000))
-    one._maintenance.check(new, wire.now)
+    one.families.main.maintenance.check(new, wire.now)
     wire.roundtrip()
     assert one.contacts() == [new]
     assert [event.contact for event in wire.events(one, ContactRemoved)] == [old]

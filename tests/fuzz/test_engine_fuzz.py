@@ -46,7 +46,7 @@ BOUNDS = {
     "verdicts._good": 4096,
     "_store._deadlines": 64 + 4 * 64,
     "_store._prints": 64,
-    "_maintenance.repair._newcomers": 64,
+    "families.main.maintenance.repair._newcomers": 64,
     "_bridge._waiting": 1024,
     "_inbox._handles": 1024,
     "_inbox._in_flight": 512,
@@ -58,9 +58,9 @@ BOUNDS = {
     "_inbox._reminders._order": 2 * 4096 + 64,
     "_inbox._reminders._rate._sources": 8192,
     "_inbox._dial_backs._limit._sources": 8192,
-    "_maintenance._asked_each._sources": 8192,
-    "_maintenance._hints_in._sources": 8192,
-    "_maintenance._hints_out._sources": 8192,
+    "families.main.maintenance._asked_each._sources": 8192,
+    "families.main.maintenance._hints_in._sources": 8192,
+    "families.main.maintenance._hints_out._sources": 8192,
 }
 """How large what an engine remembers may get. Whatever is not named here has at most 512 entries."""
 
