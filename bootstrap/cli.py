@@ -77,7 +77,7 @@ def sign(
 @app.command()
 def verify(
     path: Annotated[Path, typer.Argument(help="The list.")],
-    trust: Annotated[Path | None, typer.Option("--trust", help="A draft or trust file with a [trust] table.")] = None,
+    trust: Annotated[Path | None, typer.Option("--trust", help="A draft or trust file with a \\[trust] table.")] = None,
     signer: Annotated[list[str] | None, typer.Option("--signer", help="A trusted signer's key; repeat it.")] = None,
     threshold: Annotated[int, typer.Option("--threshold", help="How many of them must have signed.")] = 1,
     network: Annotated[str | None, typer.Option("--network", help="The network that the list must be for.")] = None,

@@ -47,7 +47,7 @@ def run(
     ctx: typer.Context,
     list_file: Annotated[Path, typer.Option("--list", metavar="FILE", help="The signed list to serve.")],
     trust: Annotated[
-        Path | None, typer.Option("--trust", metavar="FILE", help="Whom to trust: a file with a [trust] table.")
+        Path | None, typer.Option("--trust", metavar="FILE", help="Whom to trust: a file with a \\[trust] table.")
     ] = None,
     http: Annotated[str, typer.Option("--http", metavar="HOST:PORT", help="Where to serve it.")] = DEFAULT_HTTP,
     json: Json = False,
