@@ -33,7 +33,7 @@ def add_to(app: typer.Typer) -> None:
 FAULTS = {
     "too-big": "{peer} takes no file of this size",
     "no-space": "{peer} has no room for it",
-    "not-wanted": "{peer} did not accept it",
+    "not-wanted": "{peer} did not accept it: nobody there waits for files, or not for yours",
     "bad-name": "{peer} cannot use its name",
     "busy": "{peer} is receiving it already, or as many files as it can",
     "hash-mismatch": "what arrived is not what was sent",

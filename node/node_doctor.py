@@ -57,6 +57,7 @@ def facts(inside: Inside, config: NodeConfig, own: str | None, single: Loss, bur
         mapped=None if outside.mapping is None else outside.mapping.address,
         mapping_asked=outside.maps_ports,
         mapping_problem=outside.mapping_problem,
+        listen=config.listen,
         ipv6=6 in outside.families() or outside.tunnelled,
         mapped_v6=None if outside.pinhole is None else outside.pinhole.address,
         mapping_problem_v6=outside.pinhole_problem,

@@ -53,6 +53,8 @@ class Facts:
     mapping_asked: bool = False
     """Whether the router is asked for a port."""
     mapping_problem: str = ""
+    listen: str = "::"
+    """The address this node listens on."""
     ipv6: bool = True
     """Whether this machine gets out by IPv6."""
     mapped_v6: Address | None = None

@@ -113,6 +113,11 @@ def mapping(facts: Facts) -> Iterator[Finding]:
 
 def ipv6(facts: Facts) -> Finding:
     """Whether there is IPv6, and whether the firewall has a pinhole."""
+    if ":" not in facts.listen:
+        return Finding(
+            "ipv6", "note", f"this node listens on {facts.listen}, which is IPv4 alone",
+            "set listen to ::, which takes both families, unless this was meant",
+        )  # fmt: skip
     if not facts.ipv6:
         return Finding(
             "ipv6", "note", "no way out by IPv6: peers that have nothing else are reached through others",

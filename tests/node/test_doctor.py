@@ -105,6 +105,7 @@ CASES: list[tuple[str, dict[str, object], str, str, str]] = [
     ),
     ("no mapping needed", {"mapped": None, "mapping_problem": "nobody answers"}, "mapping", "ok", "nor is one needed"),
     ("mapping pending", {"mapped": None}, "mapping", "unknown", "not answered yet"),
+    ("IPv4 by its settings", {"listen": "0.0.0.0"}, "ipv6", "note", "listens on 0.0.0.0, which is IPv4 alone"),
     ("no IPv6", {"ipv6": False}, "ipv6", "note", "no way out by IPv6"),
     ("IPv6 closed", {"reached_over": ONLY_4, "mapping_problem_v6": "PCP: no answer"}, "ipv6", "note", "PCP: no answer"),
     (
