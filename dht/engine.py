@@ -88,7 +88,7 @@ class DhtEngine(Told):
         """What is watched here: `watch(place, now)`, then `RecordChanged` until `unwatch(place, now)`."""
         self._crawling = Crawling()
         self._responder = Responder(config, self._store, tokens, self.verdicts, self.emit, self._on_record)
-        self._exchange.spent = self._responder.spent
+        self._exchange.spent, self._exchange.charge = self._responder.spent, self._responder.admit
         self._inbox = Inbox(self, self._exchange, config, lambda: self.public_addresses)
         repair = Repair(self, config, self._store, rng)
         told = self._on_address, self._on_mode, self._after_join

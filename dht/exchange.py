@@ -114,6 +114,8 @@ class Exchange:
         self._is_contact = is_contact
         self.spent: Callable[[Address, float], bool] = lambda address, now: False
         """Whether no request of an address would be admitted: then only replies are opened."""
+        self.charge: Callable[[Address, float], object] = lambda address, now: None
+        """Counts what opened to nothing as a request of its address."""
         self._prefix = sealer.prefix
         self._counters = counters
         self._answer_stun = config.answer_stun
@@ -242,6 +244,8 @@ class Exchange:
             self._counters["dropped_box"] += 1
         except DecodeError:
             self._counters["dropped_malformed"] += 1
+        # Else boxes made up under a key that is known, as those of all contacts are, would be tried at any rate.
+        self.charge(address, now)
         return None
 
     def _on_stun(self, data: bytes, address: Address, now: float) -> None:

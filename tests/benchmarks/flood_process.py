@@ -27,8 +27,8 @@ from node.driver import Driver
 from tests.benchmarks.swarm import Load, memory_kib
 from tests.benchmarks.swarm_process import new_loop
 
-KINDS: Final = ("garbage", "wrong-tag", "fresh-keys", "ping", "find-node", "many-sources")
-"""What a flooder sends. `many-sources`: PINGs of fresh keys from a new address each, as who owns a /64 can."""
+KINDS: Final = ("garbage", "wrong-tag", "forged", "fresh-keys", "ping", "find-node", "many-sources")
+"""What a flooder sends. `forged`: boxes that do not open, under a key that is known. `many-sources`: PINGs of fresh keys from a new address each, as who owns a /64 can."""
 
 MADE: Final = 20_000
 """Datagrams made beforehand, then sent again and again: five times the box keys that a node keeps."""
@@ -199,6 +199,9 @@ def _made(kind: str, key: bytes, rng: random.Random) -> list[bytes]:
     if kind == "wrong-tag":
         sealed = sealer.seal(key, encode_message(_ping(rng)))
         return [sealed[:1] + rng.randbytes(4) + sealed[5:] for _ in range(2000)]
+    if kind == "forged":
+        right = sealer.seal(key, encode_message(_ping(rng)))
+        return [right, *(right[:-16] + rng.randbytes(16) for _ in range(2000))]
     made = []
     for _ in range(MADE):
         if kind in ("fresh-keys", "many-sources"):

@@ -104,6 +104,35 @@ class TestStrangersBytes:
         same = [Stranger(wire, 1000 + number, address=(f"2a00:1:2:3::{number:x}", 4000)) for number in range(1, 60)]
         assert sum(len(stranger.say(engine, PADDED_PING)) for stranger in same) == 10
 
+    @pytest.mark.parametrize("fault", ["box", "message"])
+    def test_what_opens_to_nothing_counts_against_the_rate(self, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        wire = Wire(0)
+        engine = wire.add(1, config=DhtConfig(rate_limit=5, rate_burst=10))
+        stranger = Stranger(wire)
+        assert len(stranger.say(engine, PADDED_PING)) == 1  # so that its key is known, as a contact's is
+        opened: list[bytes] = []
+        real = Sealer.open
+        monkeypatch.setattr(Sealer, "open", lambda self, data: opened.append(data) or real(self, data))
+        for _ in range(50):
+            data = bytearray(stranger.sealer.seal(engine.own_key, b"\x93\x01\x02\x03"))
+            data[-1] ^= fault == "box"
+            stranger.throw(engine, bytes(data))
+        assert len(opened) == 9  # the burst, one of it the PING's
+        assert engine.counters["dropped_rate"] == 41
+        wire.now += 1.0
+        assert len(stranger.say(engine, PADDED_PING)) == 1
+
+    def test_beyond_the_rate_of_strangers_nothing_is_opened(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        wire = Wire(0)
+        engine = wire.add(1, config=DhtConfig(stranger_rate=5))
+        opened: list[bytes] = []
+        real = Sealer.open
+        monkeypatch.setattr(Sealer, "open", lambda self, data: opened.append(data) or real(self, data))
+        for number in range(900, 950):
+            Stranger(wire, number, address=("20.3.0.1", 4000)).say(engine, PADDED_PING)
+        assert len([data for data in opened if data[5:37] != engine.own_key]) == 10
+        assert engine.counters["dropped_stranger_rate"] == 40
+
     def test_a_flood_of_fresh_keys_costs_no_known_peer_its_box_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
         cached = 250
         monkeypatch.setattr("dht.sealing.CACHED_KEYS", cached)
