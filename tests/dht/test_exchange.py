@@ -18,6 +18,19 @@ PADDED_PING = Ping(7, b"", False, bytes(48))
 BINDING = struct.pack(">HHI12s", 1, 0, MAGIC_COOKIE, b"transaction.")
 
 
+def opening(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Every datagram that anybody tries to open from now on."""
+    opened: list[bytes] = []
+    real = Sealer.open
+
+    def noted(self: Sealer, data: bytes) -> tuple[bytes, bytes]:
+        opened.append(data)
+        return real(self, data)
+
+    monkeypatch.setattr(Sealer, "open", noted)
+    return opened
+
+
 class TestStrangersBytes:
     def test_a_foreign_tag_is_dropped_before_any_cryptography(self, monkeypatch: pytest.MonkeyPatch) -> None:
         wire = Wire(1)
@@ -110,9 +123,7 @@ class TestStrangersBytes:
         engine = wire.add(1, config=DhtConfig(rate_limit=5, rate_burst=10))
         stranger = Stranger(wire)
         assert len(stranger.say(engine, PADDED_PING)) == 1  # so that its key is known, as a contact's is
-        opened: list[bytes] = []
-        real = Sealer.open
-        monkeypatch.setattr(Sealer, "open", lambda self, data: opened.append(data) or real(self, data))
+        opened = opening(monkeypatch)
         for _ in range(50):
             data = bytearray(stranger.sealer.seal(engine.own_key, b"\x93\x01\x02\x03"))
             data[-1] ^= fault == "box"
@@ -125,9 +136,7 @@ class TestStrangersBytes:
     def test_beyond_the_rate_of_strangers_nothing_is_opened(self, monkeypatch: pytest.MonkeyPatch) -> None:
         wire = Wire(0)
         engine = wire.add(1, config=DhtConfig(stranger_rate=5))
-        opened: list[bytes] = []
-        real = Sealer.open
-        monkeypatch.setattr(Sealer, "open", lambda self, data: opened.append(data) or real(self, data))
+        opened = opening(monkeypatch)
         for number in range(900, 950):
             Stranger(wire, number, address=("20.3.0.1", 4000)).say(engine, PADDED_PING)
         assert len([data for data in opened if data[5:37] != engine.own_key]) == 10
