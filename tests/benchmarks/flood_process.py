@@ -28,7 +28,8 @@ from tests.benchmarks.swarm import Load, memory_kib
 from tests.benchmarks.swarm_process import new_loop
 
 KINDS: Final = ("garbage", "wrong-tag", "forged", "fresh-keys", "ping", "find-node", "many-sources")
-"""What a flooder sends. `forged`: boxes that do not open, under a key that is known. `many-sources`: PINGs of fresh keys from a new address each, as who owns a /64 can."""
+"""What a flooder sends. `forged`: boxes that do not open, under a key that is known. `many-sources`: PINGs
+of fresh keys from a new address each, as who owns a /64 can."""
 
 MADE: Final = 20_000
 """Datagrams made beforehand, then sent again and again: five times the box keys that a node keeps."""
