@@ -68,7 +68,7 @@ class DhtEngine(Told):
         self.own_key = node_key.public
         self.counters: Counter[str] = Counter()
         self.verdicts = verdicts if verdicts is not None else VerdictCache()
-        self.sent_at = now
+        self.sent_at = [now, now]
         self._store = Store(0, config)
         # Lists, though they are queues: they are short, and a deque takes 760 bytes.
         self._events: list[Event] = []
@@ -129,7 +129,8 @@ class DhtEngine(Told):
         """Return what is to be sent now, each datagram with its destination."""
         out = self._exchange.take_out()
         if out:
-            self.sent_at = now
+            for _, address in out:
+                self.sent_at[":" in address[0]] = now
         return out
 
     def next_timer(self) -> float | None:

@@ -61,12 +61,11 @@ class Keepers(Generic[K]):
         return keepers
 
     def tick(self, now: float) -> None:
-        """Call those that are due."""
+        """Call those that are due, and with them those of the same place, so that the radio is woken once for both."""
         self._follow(now)
-        for each, at in list(self._times.items()):
-            keeper = self._keepers.get(each)
-            if at <= now and keeper is not None:
-                self._times[each] = keeper.tick(now)
+        for place in {place for (place, _), at in self._times.items() if at <= now}:
+            for keeper in self.at(place):
+                self._times[place, keeper.family] = keeper.tick(now)
         self.due = min(self._times.values(), default=inf)
 
     def look_soon(self, now: float, family: Family | None = None) -> None:

@@ -238,7 +238,8 @@ class HomeKeeper(EntryKeeper):
     def _unmeasured(self) -> Silences:
         config = self.context.config
         most = config.home_keepalive if self._checking else config.home_check
-        return Silences(MappingLifetime(config.home_keepalive, most), self._heard, lambda: self.context.sent_at)
+        mapping, ipv6 = MappingLifetime(config.home_keepalive, most), bool(self.family.ipv6)
+        return Silences(mapping, self._heard, lambda: self.context.sent_at[ipv6])
 
     def _on_granted(self, pending: Pending, now: float) -> None:
         if self._checking:
@@ -285,10 +286,13 @@ class HomeKeeper(EntryKeeper):
 
     @property
     def least_elsewhere(self) -> int | None:  # type: ignore[override]
-        """One, where nobody of the other family could call by way of a home node here."""
+        """Where nobody of the other family could call by way of a home node here: one; or two, where they are to tell
+        what the router remembers, for which no home's word alone will do."""
         if any(home in self._others for home in self.entries):
             return 0
-        return 1 if self.idle and self._further() is None else None
+        if not self.idle or self._further() is not None:
+            return None
+        return 1 if self._checking else 2
 
     def _further(self) -> Contact | None:
         """Who is to be asked beyond those needed, as none of them has both families."""

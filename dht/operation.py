@@ -44,8 +44,8 @@ class Context(Protocol):
     requests: Requests
     verdicts: VerdictCache
     own_key: bytes
-    sent_at: float
-    """When the last datagram left, Unix seconds."""
+    sent_at: list[float]
+    """When the last datagram left over IPv4, and over IPv6, Unix seconds."""
 
     @property
     def families(self) -> Families:

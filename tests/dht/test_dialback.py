@@ -35,7 +35,7 @@ class Sent:
         self.requests = Requests(self.config, random.Random(1))
         self.verdicts = VerdictCache()
         self.own_key = bytes(32)
-        self.sent_at = 0.0
+        self.sent_at = [0.0, 0.0]
         self.sent: list[tuple[type[Request], Contact, tuple[object, ...]]] = []
 
     def request(

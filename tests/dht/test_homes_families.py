@@ -2,6 +2,7 @@
 
 import pytest
 
+from dht.config import DhtConfig
 from dht.contact import Contact
 from dht.engine import DhtEngine
 from dht.events import HomesChanged, Mode, SignalDone
@@ -17,8 +18,11 @@ STACKS = ["v4", "v6"]
 class Met:
     """Bob, a client with both families, and callers of each kind."""
 
-    def __init__(self, *, dual: int = 1, v4: int = 8, v6: int = 8, bob: str = "dual") -> None:
+    def __init__(
+        self, *, dual: int = 1, v4: int = 8, v6: int = 8, bob: str = "dual", config: DhtConfig | None = None
+    ) -> None:
         self.wire = mixed(v4=v4, v6=v6, dual=dual)
+        self.config = config
         first = [contact for engine in self.wire.engines.values() for contact in self.wire.contacts(engine)][:2]
         self.bob = self.add(50, bob)
         self.callers = {"v4": self.add(51, "v4"), "v6": self.add(52, "v6"), "dual": self.add(53, "dual")}
@@ -31,7 +35,7 @@ class Met:
     def add(self, number: int, stack: str) -> DhtEngine:
         address = place6_of(number) if stack == "v6" else place_of(number)
         second = place6_of(number) if stack == "dual" else None
-        return self.wire.add(number, address=address, second=second, mode=Mode.CLIENT)
+        return self.wire.add(number, address=address, second=second, mode=Mode.CLIENT, config=self.config)
 
     def ways(self, stack: str) -> list[Contact]:
         """Bob's home nodes as a caller of that kind can reach them."""
@@ -136,3 +140,32 @@ def test_what_it_costs_to_be_reached_in_both_is_one_home_more() -> None:
         for stack, place in (("v4", place_of(50)), ("v6", place6_of(50)))
     }
     assert 0 < sent["v6"] <= sent["v4"] / 2
+
+
+class TestOnABattery:
+    """Nothing is asked between renewals, which become rarer."""
+
+    ASLEEP = DhtConfig(home_check=100.0)
+
+    def test_both_families_are_renewed_rarely_and_callers_of_either_get_through(self) -> None:
+        met = Met(config=self.ASLEEP)
+        met.wire.kill(of(met.wire, "dual")[0])
+        met.wire.advance(3600.0)
+        assert met.over() == (3, 2)  # no home's word on the router counts alone
+        assert {keeper.family.ipv6: keeper.keepalive > 60.0 for keeper in met.bob._homes} == {False: True, True: True}
+        assert met.bob.kept_open > 60.0
+        assert met.call("v4") is met.call("v6") is Refusal.NONE
+
+    def test_a_family_in_which_none_is_wanted_says_nothing_of_the_router(self) -> None:
+        met = Met(dual=8, v4=3, v6=3, config=self.ASLEEP)
+        met.wire.advance(3600.0)
+        assert met.over() == (3, 0)
+        assert met.bob.kept_open > 60.0
+
+    @pytest.mark.parametrize("stack", STACKS)
+    def test_a_family_that_dies_is_noticed_at_the_next_renewal(self, stack: str) -> None:
+        met = Met(config=self.ASLEEP)
+        met.cut(stack)
+        met.wire.advance(120.0)
+        assert met.over() == ((0, 3) if stack == "v4" else (3, 0))
+        assert met.call("v6" if stack == "v4" else "v4") is Refusal.NONE
