@@ -63,7 +63,7 @@ class Keepers(Generic[K]):
     def tick(self, now: float) -> None:
         """Call those that are due, and with them those of the same place, so that the radio is woken once for both."""
         self._follow(now)
-        for place in {place for (place, _), at in self._times.items() if at <= now}:
+        for place in dict.fromkeys(place for (place, _), at in self._times.items() if at <= now):
             for keeper in self.at(place):
                 self._times[place, keeper.family] = keeper.tick(now)
         self.due = min(self._times.values(), default=inf)

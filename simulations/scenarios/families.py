@@ -24,12 +24,17 @@ CARRIED_WITHIN: Final = 30.0
 """Seconds after which a record is expected in both families: holders take turns for 22 s (`dht.repair_bridge`)."""
 
 
-class Families(Parameters):
-    """Whether records stored over one family are found over the other, and what having both costs."""
+class Mixed(Parameters):
+    """A network of servers of all three kinds."""
 
     nodes: int = Field(300, ge=20, description="servers")
     v4: float = Field(0.6, ge=0, le=1, description="part of them with IPv4 alone")
     v6: float = Field(0.1, ge=0, le=1, description="part of them with IPv6 alone; the rest has both")
+
+
+class Families(Mixed):
+    """Whether records stored over one family are found over the other, and what having both costs."""
+
     records: int = Field(30, ge=1, description="records stored by peers of each kind")
     reads: int = Field(60, ge=1, description="reads by peers of each kind of records of each")
     quiet: int = Field(60, ge=1, description="minutes over which upkeep is measured")
@@ -39,18 +44,7 @@ class Families(Parameters):
 async def families(world: World, p: Families) -> None:
     """Store by peers of each kind, read by peers of each kind."""
     world.planned = 120 + p.nodes / 50 + 2 * CARRIED_WITHIN + 60 * p.quiet + 3 * (3 * p.records + 9 * p.reads) / 10
-    keep_apart(world)
-    for one in world.bootstraps:
-        one.make = with_stack(world, "dual")
-    world.kill(peers=world.bootstraps, keep_state=False)
-    world.restart(world.bootstraps, spread=0.0)
-    parts = {"v4": p.v4, "v6": p.v6, "dual": 1 - p.v4 - p.v6}
-    peers = {
-        stack: world.add(max(1, round(p.nodes * part)), group=stack, node=with_stack(world, stack))
-        for stack, part in parts.items()
-        if part > 0
-    }
-    await world.settle()
+    peers = await mixed(world, p)
     await world.run(minutes=2)
     before = {stack: _sent(world, of_it) for stack, of_it in peers.items()}
     await world.run(minutes=p.quiet)
@@ -70,6 +64,23 @@ async def families(world: World, p: Families) -> None:
     engines = [peer.engine for peer in world.living]
     for what in ("carried", "carried_in_part", "carried_already"):
         world.metrics.value(f"records {what.replace('_', ' ')}", sum(engine.counters[what] for engine in engines))
+
+
+async def mixed(world: World, p: Mixed) -> dict[str, list[Peer]]:
+    """Grow a network of peers of all kinds; says who is of which."""
+    keep_apart(world)
+    for one in world.bootstraps:
+        one.make = with_stack(world, "dual")
+    world.kill(peers=world.bootstraps, keep_state=False)
+    world.restart(world.bootstraps, spread=0.0)
+    parts = {"v4": p.v4, "v6": p.v6, "dual": 1 - p.v4 - p.v6}
+    peers = {
+        stack: world.add(max(1, round(p.nodes * part)), group=stack, node=with_stack(world, stack))
+        for stack, part in parts.items()
+        if part > 0
+    }
+    await world.settle()
+    return peers
 
 
 def _sent(world: World, peers: Sequence[Peer]) -> int:

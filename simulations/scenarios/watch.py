@@ -12,8 +12,9 @@ from collections.abc import Iterable
 
 from pydantic import Field
 
-from dht.events import Event, Mode, RecordChanged
+from dht.events import Mode
 from dht.identity import IdentityKey
+from simulations.observations_watching import Told, follow
 from simulations.peers import Peer
 from simulations.profiles import Profile
 from simulations.scenario import scenario
@@ -41,21 +42,6 @@ class WatchedRecords(Parameters):
     calm: int = Field(60, ge=1, description="minutes of quiet over which traffic is measured")
     minutes: int = Field(60, ge=1, description="minutes of churn")
     puts_a_minute: int = Field(6, ge=1, description="records replaced in each of them")
-
-
-class Told:
-    """Who was told of what, and when."""
-
-    def __init__(self) -> None:
-        self.at: dict[tuple[int, bytes, int], float] = {}
-        self.by_notice = 0
-
-    def __call__(self, peer: Peer, event: Event, now: float) -> None:
-        """Take in an event of a peer's."""
-        if isinstance(event, RecordChanged):
-            key = (peer.index, event.place, event.record.seq)
-            self.by_notice += event.via is not None and key not in self.at
-            self.at.setdefault(key, now)
 
 
 @scenario("watch", "Records are followed", WatchedRecords)
@@ -113,12 +99,6 @@ def begin(watchers: Iterable[Peer], records: list[PutOutcome]) -> dict[int, list
         followed[index].append(peer.index)
         follow(peer, records[index].record.place)
     return followed
-
-
-def follow(peer: Peer, place: bytes) -> None:
-    """Let a peer watch a place."""
-    assert peer.host is not None
-    peer.host.command(lambda _, now: peer.engine.watching.watch(place, now + peer.clock_offset))
 
 
 def judge(

@@ -36,7 +36,7 @@ BOUNDS = {
     "counters": 64,
     "events": 0,  # taken out after every try
     "_exchange._out": 0,
-    "_exchange._sealer._keys": 2 * 4096,
+    "_exchange._sealer._keys._strangers": 4096,
     "_exchange._stun_limit._sources": 8192,
     "_limit._each._sources": 8192,
     "_limit._networks._sources": 8192,
