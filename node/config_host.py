@@ -31,10 +31,10 @@ class HostSettings(Settings):
         path=True,
     )
     listen: Ip = setting(
-        "0.0.0.0",
-        "Address the node and its links listen on; `::` takes IPv6, too.",
+        "::",
+        "Address the node and its links listen on; `::` takes IPv4 and, where the machine has it, IPv6.",
         allowed="an IP address of this machine, 0.0.0.0 or ::",
-        source="all IPv4 interfaces (RFC 1122, section 3.2.1.3)",
+        source="all interfaces (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5.2)",
     )
     port: int = setting(
         DEFAULT_PORT,

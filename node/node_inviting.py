@@ -208,7 +208,8 @@ class Inviting:
         server = engine.mode is Mode.SERVER
         own = [address for address in self._datagrams.addresses if address[0] not in ("0.0.0.0", "::")]
         port = self._datagrams.port
-        own = own or [(ip, port) for ip in sorted(self._ways_out())]
+        taken = {":" in host for host, _ in self._datagrams.addresses}
+        own = own or [(ip, port) for ip in sorted(self._ways_out()) if (":" in ip) in taken]
         public = list(engine.public_addresses) if server else []
         # A router's far side is no address of a client; whoever keeps local addresses to himself does so here, too.
         shared = [one for one in own if self._config.local_addresses_to == ("all",) or not is_exempt(one[0])]

@@ -132,7 +132,9 @@ class Outside:
     def _tell_own(self) -> None:
         port = self._datagrams.port
         bound = [address for address in self._datagrams.addresses if address[0] not in ("0.0.0.0", "::")]
-        own = tuple(bound) or tuple((ip, port) for ip in sorted(self._parts.ways_out(), key=lambda ip: ":" in ip))
+        taken = {":" in host for host, _ in self._datagrams.addresses}
+        ways = sorted(self._parts.ways_out(), key=lambda ip: ":" in ip)
+        own = tuple(bound) or tuple((ip, port) for ip in ways if (":" in ip) in taken)
         self._driver.command(lambda engine, now: engine.set_own_addresses(own, now))
 
     async def open(self, stack: AsyncExitStack) -> None:
