@@ -54,8 +54,8 @@ and written to as if all were there. UNSOURCED"""
 GROWTH, SHRINKAGE = 1.2, 0.7
 """What a tick's findings change the interval by. UNSOURCED"""
 
-SPAN: Final = 4.0
-"""The interval stays within its configured value divided and multiplied by this."""
+SLOWEST, FASTEST = 4.0, 16.0
+"""The interval stays within its configured value multiplied by the one and divided by the other. UNSOURCED"""
 
 _GAIN: Final = 0.125
 """Weight of one answer in the mean of what is missing: a memory of eight neighbours."""
@@ -193,9 +193,9 @@ class Repair:
         self._learned = False
         base = self._config.repair_interval
         if self._missing < RICH:
-            self.interval = min(self.interval * GROWTH, base * SPAN)
+            self.interval = min(self.interval * GROWTH, base * SLOWEST)
         elif self._missing > POOR:
-            self.interval = max(self.interval * SHRINKAGE, base / SPAN)
+            self.interval = max(self.interval * SHRINKAGE, base / FASTEST)
 
     def _due(self, tick: float, now: float) -> list[Held]:
         interval = self.interval

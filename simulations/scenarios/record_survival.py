@@ -36,7 +36,7 @@ class RecordSurvival(Parameters):
     downtime: str = Field("exponential:2h", description="model of the time off; the model engine knows none")
     keep_state: bool = Field(False, description="whether a holder that comes back still has its copies (protocol only)")
     repair_hours: float = Field(
-        1.0, ge=0.25, description="hours after which a record that nobody compared is compared; adapts from there"
+        4.0, ge=0.25, description="hours after which a record that nobody compared is compared; adapts from there"
     )
     records: int = Field(50, ge=1, description="records put by one publisher, which then goes")
     hours: int = Field(16, ge=1, description="time that is watched after it has gone")

@@ -7,7 +7,7 @@ from dht.constants import MAX_PRINTS, PRINT_BYTES
 from dht.engine import DhtEngine
 from dht.events import GetDone, PutDone, RecordStored
 from dht.records import SignedRecord, fingerprint
-from dht.repair import SPAN
+from dht.repair import FASTEST, SLOWEST
 from dht.wire import FindNode, Have, Put, Want
 from tests.dht.handdriven import Stranger, Wire, record
 
@@ -121,7 +121,7 @@ def test_the_interval_grows_where_nothing_is_missing_and_shrinks_where_much_is()
     wire = wired(10, 100.0)
     stored(wire, record(expires=wire.now + 40_000))
     wire.advance(3000.0)
-    assert all(engine.families.main.maintenance.repair.interval <= 100.0 * SPAN for engine in wire.engines.values())
+    assert all(engine.families.main.maintenance.repair.interval <= 100.0 * SLOWEST for engine in wire.engines.values())
     assert max(engine.families.main.maintenance.repair.interval for engine in wire.engines.values()) > 150.0
 
     (holder, *_) = wire.engines.values()
@@ -129,7 +129,7 @@ def test_the_interval_grows_where_nothing_is_missing_and_shrinks_where_much_is()
     for _ in range(40):
         repair._note_missing(10, 10)
         repair.tick(15.0, wire.now)
-    assert repair.interval == pytest.approx(100.0 / SPAN)
+    assert repair.interval == pytest.approx(100.0 / FASTEST)
 
 
 class TestAnswers:
