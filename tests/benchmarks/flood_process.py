@@ -179,7 +179,7 @@ async def _serve(pipe: Connection, host: str) -> None:
 def _flood(kind: str, key: bytes, address: Address, per_second: float, sent: Any, ready: Any) -> None:
     rng = random.Random(1)
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    datagrams = _made(kind, key, rng)
+    datagrams = made(kind, key, rng)
     # Each of these is a source of its own to a node on a loopback address, as an address is elsewhere.
     sockets = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(512 if kind == "many-sources" else 1)]
     ready.set()
@@ -193,7 +193,8 @@ def _flood(kind: str, key: bytes, address: Address, per_second: float, sent: Any
         time.sleep(BURST)
 
 
-def _made(kind: str, key: bytes, rng: random.Random) -> list[bytes]:
+def made(kind: str, key: bytes, rng: random.Random) -> list[bytes]:
+    """The datagrams of a flood, for the node `key`."""
     if kind == "garbage":
         return [rng.randbytes(rng.randrange(1, 1232)) for _ in range(2000)]
     sealer = _sealer(rng)
@@ -203,13 +204,13 @@ def _made(kind: str, key: bytes, rng: random.Random) -> list[bytes]:
     if kind == "forged":
         right = sealer.seal(key, encode_message(_ping(rng)))
         return [right, *(right[:-16] + rng.randbytes(16) for _ in range(2000))]
-    made = []
+    sealed = []
     for _ in range(MADE):
         if kind in ("fresh-keys", "many-sources"):
             sealer = _sealer(rng)
         message = _find(rng) if kind == "find-node" else _ping(rng)
-        made.append(sealer.seal(key, encode_message(message)))
-    return made
+        sealed.append(sealer.seal(key, encode_message(message)))
+    return sealed
 
 
 def _sealer(rng: random.Random) -> Sealer:
