@@ -204,13 +204,13 @@ def made(kind: str, key: bytes, rng: random.Random) -> list[bytes]:
     if kind == "forged":
         right = sealer.seal(key, encode_message(_ping(rng)))
         return [right, *(right[:-16] + rng.randbytes(16) for _ in range(2000))]
-    sealed = []
+    every = []
     for _ in range(MADE):
         if kind in ("fresh-keys", "many-sources"):
             sealer = _sealer(rng)
         message = _find(rng) if kind == "find-node" else _ping(rng)
-        sealed.append(sealer.seal(key, encode_message(message)))
-    return sealed
+        every.append(sealer.seal(key, encode_message(message)))
+    return every
 
 
 def _sealer(rng: random.Random) -> Sealer:
