@@ -122,7 +122,7 @@ class Inside:
         await self.outside.open(stack)
         self.datagrams.attach(self.driver.receive)
         self._run_everything()
-        self._events.add(Started(self.since, self.identity, self.datagrams.port, self.driver.engine.mode.value))
+        self._events.add(Started(self.driver.now(), self.identity, self.datagrams.port, self.driver.engine.mode.value))
 
     def _wire(self, stack: AsyncExitStack, storage: Storage, snapshot: Snapshot) -> None:
         config, parts, driver = self._config, self._parts, self.driver

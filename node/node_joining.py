@@ -170,6 +170,7 @@ class Joining:
     async def _join(self) -> None:
         started = self._driver.now()
         pause = FIRST_PAUSE
+        idle = False
         while True:
             self._found.clear()
             self._near_found.clear()
@@ -181,7 +182,9 @@ class Joining:
                 self._driver.command(lambda engine, now: engine.presume_server(now))
             wait = pause * self._rng.uniform(0.8, 1.2)
             tried = len(dict.fromkeys(self._everybody))
-            self._events.add(Alone(self._driver.now(), tried, wait))
+            if tried or not idle:  # Where there is nobody to try, once is enough.
+                self._events.add(Alone(self._driver.now(), tried, wait))
+            idle = not tried
             # Somebody may find us first: then there is no need to wait.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
