@@ -19,7 +19,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "crowds": {"draws": 100, "nodes": 30, "lookups": 1},
     "devices": {"servers": 20, "each": 1, "minutes": 5, "reads": 10},
     "diurnal": {"nodes": 20, "hours": 2, "records": 5, "reads_an_hour": 5},
-    "families-reached": {"nodes": 50, "clients": 4, "rounds": 1},
+    "families-reached": {"nodes": 30, "v6": 0.2, "clients": 3, "rounds": 1},
     "families": {"nodes": 50, "records": 4, "reads": 8, "quiet": 5},
     "flash-crowd": {"nodes": 40, "reads": 60, "seconds": 5, "calm": 10},
     "flood": {"nodes": 30, "targets": 2, "per_second": 100, "reads": 10},
