@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from dht.constants import MAX_DATAGRAM
 from dht.records import Refusal
 from dht.wire import Notice, Noticed, Watch, Watched
 from node.conformance.answers import note, owner, put
 from node.conformance.batches import announce
 from node.conformance.suite import check
-from node.conformance.target import Failed, Speaker, Target, Unjudged
+from node.conformance.target import Failed, Line, Speaker, Target, Unjudged
 
 QUIET = 1.5
 """Seconds in which a NOTICE that must not come would have come: it may be a second behind the one before."""
@@ -60,15 +63,22 @@ async def stored(speaker: Speaker, raw: bytes) -> None:
         raise Unjudged(f"it takes no record of ours now: status {status}")
 
 
+@asynccontextmanager
+async def both(target: Target) -> AsyncIterator[tuple[Speaker, Speaker, Line]]:
+    """Who watches and who publishes, on lines of their own and proven; and the watcher's line."""
+    async with target.lines() as line, target.lines() as far:
+        watcher, publisher = target.speaker(line), target.speaker(far)
+        await watcher.prove()
+        await publisher.prove()
+        yield watcher, publisher, line
+
+
 @check("watch-address", "Watch", "a NOTICE goes only to the address whose token the WATCH showed")
 async def tells_only_who_asked(target: Target) -> None:
     """Somebody at another address repeats the WATCH, or shows the token of the first: no NOTICE goes there."""
-    async with target.lines() as line, target.lines() as victim, target.lines() as far:
-        watcher, publisher, by = target.speaker(line), target.speaker(far), owner(target)
-        elsewhere = Speaker(target, victim, watcher.key)
-        await watcher.prove()
-        await publisher.prove()
-        place = note(far, by).place
+    async with both(target) as (watcher, publisher, line), target.lines() as victim:
+        elsewhere, by = Speaker(target, victim, watcher.key), owner(target)
+        place = note(line, by).place
         request = Watch(watcher.rid(), watcher.token, False, place, None, 100)
         answer = await watcher.ask(request, Watched)
         if answer.status in (Refusal.FULL, Refusal.PREFIX_QUOTA):
@@ -78,7 +88,7 @@ async def tells_only_who_asked(target: Target) -> None:
         await elsewhere.drain()
         if elsewhere.received > elsewhere.sent:
             raise Failed(f"a WATCH from an unproven address of {elsewhere.sent} bytes brought {elsewhere.received}")
-        await stored(publisher, note(far, by).raw)
+        await stored(publisher, note(line, by).raw)
         told = await noticed(watcher, QUIET)
         if await noticed(elsewhere, 0.3, acknowledge=False):
             raise Failed("a NOTICE went to an address that had shown no token of its own")
@@ -89,11 +99,8 @@ async def tells_only_who_asked(target: Target) -> None:
 @check("watch-behind", "Watch", "who has less than is held is told right after its WATCH, at most every 10 s")
 async def tells_who_is_behind(target: Target) -> None:
     """Whoever repeats an old WATCH gets no NOTICE for each."""
-    async with target.lines() as line, target.lines() as far:
-        watcher, publisher = target.speaker(line), target.speaker(far)
-        await watcher.prove()
-        await publisher.prove()
-        held = note(far, owner(target), seq=4)
+    async with both(target) as (watcher, publisher, line):
+        held = note(line, owner(target), seq=4)
         await stored(publisher, held.raw)
         await watching(watcher, held.place, seq=4)
         if await noticed(watcher, 0.3):
@@ -112,11 +119,9 @@ async def tells_who_is_behind(target: Target) -> None:
 @check("watch-lifetime", "Watch", "a subscription lives as long as was granted, 15 minutes at most")
 async def forgets_watches(target: Target) -> None:
     """Asked for days, and for a second."""
-    async with target.lines() as line, target.lines() as far:
-        watcher, publisher, by = target.speaker(line), target.speaker(far), owner(target)
-        await watcher.prove()
-        await publisher.prove()
-        place = note(far, by).place
+    async with both(target) as (watcher, publisher, line):
+        by = owner(target)
+        place = note(line, by).place
         long = await watching(watcher, place, lifetime=10**6)
         if not 0 < long.lifetime <= LONGEST:
             raise Failed(f"a WATCH for {10**6} s was granted {long.lifetime} s, more than {LONGEST}")
@@ -124,7 +129,7 @@ async def forgets_watches(target: Target) -> None:
         if not 0 < short.lifetime <= 1:
             raise Failed(f"a WATCH for a second was granted {short.lifetime} s")
         await line.pause(2.0)
-        await stored(publisher, note(far, by).raw)
+        await stored(publisher, note(line, by).raw)
         if await noticed(watcher, QUIET):
             raise Failed("it told of a record two seconds after a subscription for one had been granted")
 
@@ -132,15 +137,13 @@ async def forgets_watches(target: Target) -> None:
 @check("watch-gap", "Watch", "a subscriber is told at most once a second, and of the newest")
 async def tells_the_newest(target: Target) -> None:
     """Ten versions in a row."""
-    async with target.lines() as line, target.lines() as far:
-        watcher, publisher, by = target.speaker(line), target.speaker(far), owner(target)
-        await watcher.prove()
-        await publisher.prove()
-        await watching(watcher, note(far, by).place)
+    async with both(target) as (watcher, publisher, line):
+        by = owner(target)
+        await watching(watcher, note(line, by).place)
         began = line.now()
         newest, told = b"", []
         for seq in range(1, 11):
-            newest = note(far, by, seq=seq).raw
+            newest = note(line, by, seq=seq).raw
             await stored(publisher, newest)
             told += await noticed(watcher, 0.05)
         told += await noticed(watcher, 2.0)
@@ -154,10 +157,8 @@ async def tells_the_newest(target: Target) -> None:
 @check("watch-topic", "Watch", "nobody is told of a topic's announcements")
 async def tells_of_no_topics(target: Target) -> None:
     """Else whoever watches a topic could be sent what strangers announce."""
-    async with target.lines() as line, target.lines() as far:
-        watcher, publisher, topic = target.speaker(line), target.speaker(far), target.rng.randbytes(20)
-        await watcher.prove()
-        await publisher.prove()
+    async with both(target) as (watcher, publisher, _):
+        topic = target.rng.randbytes(20)
         told, record = await announce(publisher, topic)
         if told.status != Refusal.NONE:
             raise Unjudged(f"it takes no announcement of ours now: status {told.status}")
@@ -193,12 +194,10 @@ async def bounds_watches(target: Target) -> None:
 @check("watch-silent", "Watch", "who acknowledges no NOTICE is told three times, and then no more", thorough=True)
 async def gives_up_on_the_silent(target: Target) -> None:
     """Takes some forty seconds, and bounds what a watch can be turned into against who cannot end it."""
-    async with target.lines() as line, target.lines() as far:
-        watcher, publisher, by = target.speaker(line), target.speaker(far), owner(target)
-        await watcher.prove()
-        await publisher.prove()
-        await watching(watcher, note(far, by).place, lifetime=600)
-        await stored(publisher, note(far, by, payload=bytes(300)).raw)
+    async with both(target) as (watcher, publisher, line):
+        by = owner(target)
+        await watching(watcher, note(line, by).place, lifetime=600)
+        await stored(publisher, note(line, by, payload=bytes(300)).raw)
         before = watcher.received
         told = await noticed(watcher, GIVEN_UP, acknowledge=False)
         if not told:
@@ -208,6 +207,6 @@ async def gives_up_on_the_silent(target: Target) -> None:
                 f"somebody silent was sent {len(told)} NOTICEs of one record, {watcher.received - before} bytes"
             )
         await publisher.prove()
-        await stored(publisher, note(far, by, seq=2).raw)
+        await stored(publisher, note(line, by, seq=2).raw)
         if await noticed(watcher, QUIET, acknowledge=False):
             raise Failed("it still tells a subscriber that acknowledged none of its NOTICEs")

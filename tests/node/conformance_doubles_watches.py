@@ -10,6 +10,7 @@ from dht.notices import Notices
 from dht.records import Kind, SignedRecord
 from dht.wire import Notice, Watch
 from tests.node.conformance_doubles import double
+from tests.node.conformance_lab import Breakage
 
 
 @double(
@@ -37,47 +38,33 @@ def _all(engine: Any) -> list[Any]:
     return [each for place in engine._notices._subscriptions._places.values() for each in place.values()]
 
 
-@double("it sends a NOTICE for each WATCH", "watch-behind")
-def _(engine: Any) -> None:
-    real = engine._notices.on_watch
+def _watched(before: Any = None, after: Any = None) -> Breakage:
+    """Do something to each subscription before or after a WATCH is answered."""
 
-    def on_watch(*args: Any) -> Any:
-        for each in _all(engine):
-            each.told_at = -math.inf
-        return real(*args)
+    def breakage(engine: Any) -> None:
+        real = engine._notices.on_watch
 
-    engine._notices.on_watch = on_watch
+        def on_watch(*args: Any) -> Any:
+            for each in _all(engine) if before else ():
+                setattr(each, *before)
+            answer = real(*args)
+            for each in _all(engine) if after else ():
+                setattr(each, *after)
+            return answer
+
+        engine._notices.on_watch = on_watch
+
+    return breakage
 
 
-@double("it tells nobody what he has missed", "watch-behind")
-def _(engine: Any) -> None:
-    real = engine._notices.on_watch
-
-    def on_watch(*args: Any) -> Any:
-        answer = real(*args)
-        for each in _all(engine):
-            each.queued = math.inf
-        return answer
-
-    engine._notices.on_watch = on_watch
+double("it sends a NOTICE for each WATCH", "watch-behind")(_watched(before=("told_at", -math.inf)))
+double("it tells nobody what he has missed", "watch-behind")(_watched(after=("queued", math.inf)))
+double("its watches never end", "watch-lifetime")(_watched(after=("expires", math.inf)))
 
 
 @double("it grants watches of any life", "watch-lifetime")
 def _(engine: Any) -> None:
     engine._notices._config = replace(engine._notices._config, watch_lifetime=1e9)
-
-
-@double("its watches never end", "watch-lifetime")
-def _(engine: Any) -> None:
-    real = engine._notices.on_watch
-
-    def on_watch(*args: Any) -> Any:
-        answer = real(*args)
-        for each in _all(engine):
-            each.expires = math.inf
-        return answer
-
-    engine._notices.on_watch = on_watch
 
 
 @double("it tells of each version at once", "watch-gap")
