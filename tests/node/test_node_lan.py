@@ -69,7 +69,7 @@ class FakeMdns:
 class Bench:
     """A `Lan` with everything around it made up."""
 
-    def __init__(self, folder: Path, **means: Any) -> None:
+    def __init__(self, folder: Path, *, listen: str = "0.0.0.0", **means: Any) -> None:
         self.sockets, self.mdns = FakeSockets(), FakeMdns()
         self.segments: tuple[Segment, ...] = (segment("192.168.1.1/24", "fd00::1/64"),)
         self.events = EventLog()
@@ -79,7 +79,7 @@ class Bench:
         means.setdefault("open_mdns", self._open_mdns)
         self.lan = Lan(
             IdentityKey.from_seed(bytes(32)),
-            NodeConfig(data_dir=folder),
+            NodeConfig(data_dir=folder, listen=listen),
             self.driver,
             self.events,
             random.Random(1),
@@ -124,6 +124,11 @@ async def test_it_announces_itself_by_both_ways_and_says_goodbye(tmp_path: Path)
         assert status.interfaces == ("eth0: 192.168.1.1",), "this node listens on IPv4 only"
     assert len(bench.sockets.sent) == 3
     assert bench.sockets.closed and bench.mdns.closed
+
+
+async def test_on_both_families_it_looks_at_both(tmp_path: Path) -> None:
+    async with running(Bench(tmp_path, listen="::")) as bench:
+        assert bench.lan.status().interfaces == ("eth0: 192.168.1.1, fd00::1",)
     assert bench.lan.peers() == () and await bench.lan.find(STRANGER) is None
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from dht.config import DhtConfig
 from dht.contact import Contact
 from dht.engine import DhtEngine
@@ -141,7 +143,7 @@ class TestThreeHundred:
         dead, _ = swarm.dead_contacts()
         assert dead > 0
 
-        swarm.cluster.run_for(1800.0)
+        swarm.cluster.run_for(1200.0)
         dead, known = swarm.dead_contacts()
         assert dead == 0
         assert known >= len(swarm.cluster.living()) * CONFIG.k // 2
@@ -184,6 +186,7 @@ class TestBadWeather:
         tables = [len(node.engine.contacts()) for node in swarm.cluster.nodes]
         assert min(tables) >= CONFIG.k // 2
 
+    @pytest.mark.slow
     def test_halves_cut_apart_work_on_and_grow_together_again(self) -> None:
         swarm = Swarm(100)
         swarm.publish(20)

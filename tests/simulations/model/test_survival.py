@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dht.config import DhtConfig
 from simulations.errors import BadScenario
 from simulations.model import ModelWorld
 
@@ -20,7 +21,8 @@ def test_records_nobody_stores_anew_die_as_their_holders_leave():
 
 
 def test_repair_keeps_records_alive_for_a_week():
-    world = ModelWorld(1000, seed=3, sessions="stutzbach-3", loss=0.01)
+    config = DhtConfig(repair_interval=HOUR)
+    world = ModelWorld(1000, seed=3, sessions="stutzbach-3", loss=0.01, config=config)
     kept = world.records_alive(2000, seconds=7 * 24 * HOUR)
     assert kept.alive[-1] > 0.99
     assert 100 * 20 < kept.stores < 169 * 20

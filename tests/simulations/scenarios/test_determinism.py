@@ -8,7 +8,7 @@ from tests.simulations.scenarios.small import SMALL, play, played
 
 BUILT_IN = [name for name, one in scenarios().items() if one.parameters.__module__.startswith("simulations.scenarios.")]
 
-QUICK = {"churn", "flood", "meeting", "nat-mix", "partition", "presence", "story", "sybil", "topic", "watch"}
+QUICK = {"churn", "flood", "meeting", "nat-mix", "partition", "presence", "story", "sybil", "watch"}
 """Between them they use every part of a world, whole nodes among it; the others are played twice by the slow tests."""
 
 PROTOCOL = [
