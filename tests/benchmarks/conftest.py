@@ -42,7 +42,7 @@ def _table(title: str, figures: Figures) -> str:
     for swarm in figures:
         table.add_column(swarm, justify="right")
     for name in sorted({name for row in figures.values() for name in row}):
-        table.add_row(name, *(f"{row[name]:,.4g}" for row in figures.values()))
+        table.add_row(name, *(f"{row[name]:,.4g}" if name in row else "–" for row in figures.values()))
     text = io.StringIO()
     Console(width=120, file=text).print(table)
     return text.getvalue()

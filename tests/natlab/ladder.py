@@ -82,7 +82,8 @@ def _note(case: Case, said: dict[str, Any]) -> None:
 async def in_lab(delay: float, rounds: int, say: Callable[[str], object]) -> list[Case]:
     """Play every case that needs no scripted source."""
     cases: list[Case] = []
-    with Nodes(ROOKERY_PORT_MAPPING="false") as nodes:
+    # By gossip the peer would be linked again before the next round begins, and known when nothing is to be remembered.
+    with Nodes(ROOKERY_PORT_MAPPING="false", ROOKERY_PRESENCE="false") as nodes:
         if delay:
             (nodes.folder / "lines").mkdir()
             nodes.lab.lines(nodes.folder / "lines", delay=delay)
