@@ -150,6 +150,7 @@ def test_a_value_that_another_device_replaced_is_left_alone(virtually):
     virtually(scenario)
 
 
+@pytest.mark.slow
 def test_an_apps_records_are_published_again_after_a_restart(virtually):
     async def scenario(net, simulated):
         others = [await net.start(f"n{i}", listen=f"10.0.1.{i}") for i in range(1, 4)]

@@ -31,6 +31,7 @@ def called(arguments, folder):
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_every_block_of_the_page_does_what_it_says(tmp_path):
     commands = scripts = 0

@@ -34,7 +34,7 @@ def test_the_formula_of_hops_a_decade(k, published):
     assert bits_per_hop(1) == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize("k", [20, 8])
+@pytest.mark.parametrize("k", [pytest.param(20, marks=pytest.mark.slow), 8])
 def test_hops_a_decade_of_nodes(k):
     # Over three decades, so that a standard error of 0.005 at either end is a third of the 1 % allowed.
     few = ModelWorld(10**3, seed=3, k=k).lookups(3 * QUICK, mode="hops").hops.mean()
@@ -78,7 +78,7 @@ def test_disjoint_paths_past_attackers(paths):
         assert found.success.mean() == pytest.approx(published, abs=0.02)
 
 
-@pytest.mark.parametrize("latency", ["lognormal:50ms,0.4", "cities"])
+@pytest.mark.parametrize("latency", [pytest.param("lognormal:50ms,0.4", marks=pytest.mark.slow), "cities"])
 def test_fixed_time_outs_more_than_double_the_latency_under_churn(latency):
     """Rhea, Geels, Roscoe and Kubiatowicz, "Handling Churn in a DHT", USENIX 2004, section 4.3: time-outs of mean + 4
     deviations against 5 s for everybody."""
