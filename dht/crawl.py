@@ -119,6 +119,7 @@ class Crawl(Operation):
             self._rtts[contact] = now - pending.sent
         asked = pending.tag if isinstance(pending.tag, int) else 0
         if isinstance(message, Nodes) and pending.in_vain(message, self._began):
+            self.context.requests.doubt_tokens(pending)
             self._waiting.append((contact, asked))
             self.advance(now)
             return
